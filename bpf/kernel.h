@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * The few kernel structures that callout reads. Only the members in use; libbpf relocates them (CO-RE)
+ * against the BTF of the running kernel, so neither kernel headers nor a generated vmlinux.h are needed.
+ */
+#ifndef CALLOUT_KERNEL_H
+#define CALLOUT_KERNEL_H
+
+#include "record.h"
+
+typedef u8 __u8;
+typedef u16 __u16;
+typedef u32 __u32;
+typedef u64 __u64;
+typedef signed char __s8;
+typedef short __s16;
+typedef s32 __s32;
+typedef long long __s64;
+typedef u16 __be16;
+typedef u32 __be32;
+typedef u64 __be64;
+typedef u32 __wsum;
+typedef _Bool bool;
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+
+enum {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
+};
+enum { BPF_ANY = 0 };
+enum { BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1024 };
+enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
+enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
+enum { BPF_RB_AVAIL_DATA = 0 };
+
+enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7 }; /* net/tcp_states.h */
+enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10 };
+enum { O_NONBLOCK = 04000, FMODE_PATH = 0x4000, S_IFMT = 0170000, S_IFSOCK = 0140000, PF_EXITING = 4 };
+enum { EINTR = 4, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512 };
+
+#define __kernel __attribute__((preserve_access_index))
+
+struct ns_common { u32 inum; } __kernel;
+struct net { struct ns_common ns; } __kernel;
+typedef struct { struct net *net; } possible_net_t;
+
+struct in6_addr { u8 bytes[16]; };
+struct sock_common {
+	u64 skc_addrpair;	/* skc_daddr, skc_rcv_saddr */
+	u32 skc_portpair;	/* skc_dport (network order), skc_num (host order) */
+	u16 skc_family;
+	volatile u8 skc_state;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	struct { long long counter; } skc_cookie;
+} __kernel;
+struct sock {
+	struct sock_common __sk_common;
+	u16 sk_type;
+	u16 sk_protocol;
+	int sk_err;
+	int sk_err_soft;
+} __kernel;
+struct inet_sock {
+	struct sock sk;
+	__be16 inet_sport;
+} __kernel;
+
+struct socket {
+	short type;
+	struct sock *sk;
+} __kernel;
+struct inode { u16 i_mode; } __kernel;
+struct file {
+	u32 f_flags;
+	u32 f_mode;
+	struct inode *f_inode;
+	void *private_data;
+} __kernel;
+struct fdtable {
+	u32 max_fds;
+	struct file **fd;
+} __kernel;
+struct files_struct { struct fdtable *fdt; } __kernel;
+
+typedef struct { u32 val; } kuid_t;
+typedef struct { u32 val; } kgid_t;
+struct cred {
+	kuid_t uid;
+	kgid_t gid;
+	kuid_t euid;
+} __kernel;
+struct task_struct {
+	u32 flags;
+	int pid;
+	int tgid;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	u64 start_boottime;
+	const struct cred *real_cred;
+	const struct cred *cred;
+	char comm[16];
+	struct files_struct *files;
+} __kernel;
+
+struct sk_buff { struct sock *sk; } __kernel;
+
+struct trace_event_raw_sys_enter { u64 unused; long id; unsigned long args[6]; } __kernel;
+struct trace_event_raw_sys_exit { u64 unused; long id; long ret; } __kernel;
+
+/* The register file as bpf_tracing.h expects it without kernel headers (__VMLINUX_H__ naming). */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+} __kernel;
+#elif defined(__TARGET_ARCH_arm64)
+struct user_pt_regs { u64 regs[31]; u64 sp; u64 pc; u64 pstate; } __kernel;
+struct pt_regs { struct user_pt_regs user_regs; u64 orig_x0; } __kernel;
+#endif
+#define __VMLINUX_H__
+
+#endif

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only)
+/*
+ * What callout loads to observe. One concern per file below; user space decides which programs are loaded:
+ * those of one tier (see src/callout/capture/tiers.py), and the socket hooks that every tier shares.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "observe/state.h"
+#include "observe/narrow.h"
+#include "observe/attempt.h"
+#include "observe/entry_tracepoint.h"
+#include "observe/entry_trampoline.h"
+#include "observe/entry_kprobe.h"
+#include "observe/socket.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

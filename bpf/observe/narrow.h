@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Whom and what to report at all. `narrow` is constant before load: the verifier removes every test that is not asked for. */
+
+#define ONE_OF(list, n, max, value) ({                       \
+	bool hit = false;                                    \
+	_Pragma("unroll")                                    \
+	for (int i = 0; i < (max); i++)                      \
+		if (i < (n) && (list)[i] == (value))         \
+			hit = true;                          \
+	hit; })
+
+static __always_inline bool comm_wanted(void)
+{
+	u64 comm[2]; /* the kernel pads with NUL, so whole words compare */
+	bool hit = false;
+
+	bpf_get_current_comm(comm, sizeof(comm));
+#pragma unroll
+	for (int i = 0; i < 8; i++)
+		if (i < narrow.ncomms && comm[0] == narrow.comms[i][0] && comm[1] == narrow.comms[i][1])
+			hit = true;
+	return hit;
+}
+
+static __always_inline bool caller_wanted(struct task_struct *task)
+{
+	if (narrow.npids && !ONE_OF(narrow.pids, narrow.npids, 16, (u32)task->tgid))
+		return false;
+	if (narrow.nuids && !ONE_OF(narrow.uids, narrow.nuids, 16, task->real_cred->uid.val))
+		return false;
+	if (narrow.cgroup && bpf_get_current_ancestor_cgroup_id(narrow.cgroup_level) != narrow.cgroup)
+		return false;
+	if (narrow.ncomms && !comm_wanted())
+		return false;
+	return true;
+}
+
+/* By the address that was asked for; its family and port stand at the same place for IPv4 and IPv6. */
+static __always_inline bool address_wanted(const u8 *sockaddr)
+{
+	u16 family = *(u16 *)sockaddr;
+
+	if (narrow.families) {
+		u32 bit = family == AF_INET ? 1 : family == AF_INET6 ? 2 : 0;
+		if (!(narrow.families & bit))
+			return false;
+	}
+	if (narrow.nports) {
+		u32 port = *(u16 *)(sockaddr + 2);
+		if (family != AF_INET && family != AF_INET6)
+			return false;
+		if (!ONE_OF(narrow.ports, narrow.nports, 32, port))
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* The maps, who fills and who empties each, and how a record reaches the ring. */
+
+const volatile struct narrowing narrow;
+
+/* An attempt between entry and exit of its system call. Filled at entry, ended at exit; freed with the task. */
+struct under_way {
+	struct attempt record;
+	u64 sk;
+	u32 active;
+	u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct under_way);
+} calls SEC(".maps");
+
+/*
+ * An attempt whose socket is in SYN_SENT, by address of the socket. Inserted when the socket enters SYN_SENT,
+ * removed by whoever comes second: the exit of the call, or the state change that settles the socket.
+ */
+struct flight {
+	struct attempt record;
+	u64 parts; /* FLAG_RETURNED | FLAG_SETTLED: which halves have been written */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, u64);
+	__type(value, struct flight);
+} flights SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct cpu_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct doorbell);
+} bell SEC(".maps");
+
+static __always_inline struct cpu_counters *count(void)
+{
+	u32 zero = 0;
+	return bpf_map_lookup_elem(&counters, &zero);
+}
+
+/*
+ * Wake-ups dominate the cost of a ring buffer (1.5 microseconds each), so the reader says when it wants one:
+ * at the first record when it sleeps, at a fill level while it lets records gather, never while it is reading.
+ * A wake-up missed in the gap between its look at the ring and its sleep is made good by its time-out.
+ */
+static __always_inline u64 wake_flag(void)
+{
+	u32 zero = 0;
+	struct doorbell *d = bpf_map_lookup_elem(&bell, &zero);
+
+	if (!d || !d->wake_at)
+		return BPF_RB_NO_WAKEUP;
+	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) + 1 < d->wake_at)
+		return BPF_RB_NO_WAKEUP;
+	d->wake_at = 0;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline bool succeeded(const struct attempt *r)
+{
+	if (r->flags & FLAG_SETTLED)
+		return r->state == TCP_ESTABLISHED && (!(r->flags & FLAG_RETURNED) || r->ret >= -EINPROGRESS);
+	return (r->flags & FLAG_RETURNED) && r->ret == 0;
+}
+
+static __always_inline void submit(struct attempt *r)
+{
+	struct cpu_counters *c = count();
+
+	if (!c)
+		return;
+	if (narrow.outcome && r->phase == PHASE_VERDICT && (narrow.outcome == 1) != succeeded(r)) {
+		c->withheld++;
+		return;
+	}
+	r->cpu = bpf_get_smp_processor_id();
+	r->lost = c->lost[RECORD_ATTEMPT];
+	if (bpf_ringbuf_output(&ring, r, sizeof(*r), wake_flag()))
+		c->lost[RECORD_ATTEMPT]++;
+	else if (r->phase != PHASE_ATTEMPT)
+		c->submitted++;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * The only declaration of what the kernel side reports.
+ *
+ * Python reads these structs from the BTF of the compiled object (callout/btf.py), so nothing here is written twice.
+ * Rules: flat structs, fixed size, no holes, no bit-fields, no pointers; a typedef says what kind a value is;
+ * DOC() says what it means and survives into BTF as a declaration tag.
+ */
+#ifndef CALLOUT_RECORD_H
+#define CALLOUT_RECORD_H
+
+#ifdef CALLOUT_NO_TAGS /* libbpf before 0.6 does not know declaration tags */
+#define DOC(text)
+#else
+#define DOC(text) __attribute__((btf_decl_tag(text)))
+#endif
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int s32;
+
+typedef u64 boot_ns;    /* nanoseconds of CLOCK_BOOTTIME */
+typedef u16 be_port;    /* port in network byte order */
+typedef u8 ip_addr[16]; /* IPv4 in the first four bytes, or IPv6 */
+
+/* Packed enumerations take the smallest size that fits, and bring their names into BTF with the member. */
+#define PACKED __attribute__((packed))
+
+enum PACKED record_kind {
+	RECORD_ATTEMPT = 1,
+	RECORD_KINDS = 4, /* room for what is counted by kind */
+};
+
+/* How the attempt entered the kernel: connect.entry. */
+enum PACKED entry_path {
+	ENTRY_CONNECT = 1,
+};
+
+/* What this record says of its attempt. */
+enum PACKED record_phase {
+	PHASE_VERDICT = 0,	/* final, or all that will ever be known */
+	PHASE_ATTEMPT = 1,	/* the attempt itself, before its verdict (--phases) */
+	PHASE_PENDING = 2,	/* given up by us while still under way */
+};
+
+enum PACKED attempt_flag {
+	FLAG_RETURNED = 1,	/* the system call came back; ret is valid */
+	FLAG_FOLLOWED = 2,	/* the socket went to SYN_SENT for this attempt */
+	FLAG_SETTLED = 4,	/* the socket left SYN_SENT; state and err are final */
+	FLAG_NO_FILE = 8,	/* no such descriptor */
+	FLAG_NOT_SOCKET = 16,	/* a descriptor of something else */
+	FLAG_UNREADABLE = 32,	/* the address could not be read from user memory */
+	FLAG_NONBLOCK = 64,	/* O_NONBLOCK at entry */
+	FLAG_LOCAL = 128,	/* saddr/sport hold the local end */
+	FLAG_PEER = 256,	/* daddr/dport hold what the kernel used */
+	FLAG_RST = 512,		/* a RST arrived for this socket */
+	FLAG_EXITING = 1024,	/* the socket was closed by a dying process */
+	FLAG_BY_CALL = 2048,	/* the last state change came from a system call of the owner, not from the network */
+	FLAG_PATH_FD = 4096,	/* an O_PATH descriptor: EBADF for connect */
+};
+
+struct attempt {
+	enum record_kind kind DOC("first in every record");
+	enum record_phase phase DOC("what this record says of its attempt");
+	u16 cpu DOC("CPU that submitted the record");
+	u32 lost DOC("records of this kind that this CPU has lost so far");
+	u64 id DOC("one per attempt, below 2^53");
+	boot_ns began DOC("entry of the system call");
+	boot_ns ended DOC("when the verdict was known, 0 if it is not");
+	boot_ns start DOC("start of the process (thread group leader)");
+	u64 cgroup DOC("cgroup v2 id of the caller");
+	u64 cookie DOC("socket cookie, 0 if none was given yet");
+	u64 pointer DOC("user address of the sockaddr");
+	u32 pid DOC("process (thread group)");
+	u32 tid DOC("thread");
+	u32 ppid DOC("parent process");
+	u32 uid DOC("real user");
+	u32 gid DOC("real group");
+	u32 euid DOC("effective user");
+	u32 netns DOC("inode number of the socket's network namespace, 0 without a socket");
+	s32 fd DOC("descriptor argument");
+	s32 addrlen DOC("length argument");
+	s32 ret DOC("result of the call: 0 or -errno; see FLAG_RETURNED");
+	u16 family DOC("socket's address family");
+	u16 protocol DOC("socket's protocol");
+	u8 type DOC("socket's type");
+	enum entry_path entry DOC("how the attempt entered the kernel");
+	u8 state DOC("TCP state after the attempt");
+	u8 syns DOC("SYNs retransmitted");
+	enum attempt_flag flags DOC("what else is known");
+	u16 err DOC("sk_err when the socket settled");
+	u16 soft DOC("sk_err_soft: an ICMP error that was not acted on at once");
+	u16 drop DOC("skb_drop_reason of a dropped packet of this socket");
+	be_port sport DOC("local port");
+	be_port dport DOC("peer's port that the kernel used");
+	u16 bound DOC("local port that the socket had before, host order");
+	u8 peer_family DOC("family of daddr: 2 or 10");
+	u8 icmp_type DOC("reserved for the ICMP type seen");
+	u8 icmp_code DOC("reserved for the ICMP code seen");
+	u8 spare[3] DOC("always 0");
+	u32 spare2 DOC("always 0");
+	ip_addr saddr DOC("local address");
+	ip_addr daddr DOC("peer's address that the kernel used");
+	char comm[16] DOC("name of the thread");
+	u8 sockaddr[128] DOC("the address as read from user memory at entry: min(addrlen, 128) bytes");
+};
+
+/* Counters of one CPU. Attempts entered = submitted + withheld + lost + still under way. */
+struct cpu_counters {
+	u64 entered DOC("attempts seen at entry, after narrowing");
+	u64 submitted DOC("final records handed to the ring");
+	u64 withheld DOC("final records that the outcome narrowing kept back");
+	u64 orphaned DOC("attempts whose end was never seen");
+	u64 unfollowed DOC("attempts that could not be followed: too many under way");
+	u64 lost[RECORD_KINDS] DOC("records lost by kind: the ring was full");
+};
+
+/* What to report at all; zero counts mean no restriction. Set before load, so what is unused costs nothing. */
+struct narrowing {
+	u64 cgroup DOC("cgroup v2 id, with everything below it; 0 for all");
+	u32 cgroup_level DOC("depth of that cgroup");
+	u32 npids;
+	u32 nuids;
+	u32 nports;
+	u32 ncomms;
+	u32 families DOC("bit 0 IPv4, bit 1 IPv6; 0 for all families");
+	u32 outcome DOC("0 all, 1 only succeeded, 2 only failed");
+	u32 phases DOC("also submit a record at entry");
+	u64 id_base DOC("upper bits of every attempt's id");
+	u32 pids[16];
+	u32 uids[16];
+	u32 ports[32] DOC("network byte order");
+	u64 comms[8][2] DOC("16 bytes each, padded with NUL");
+};
+
+/* Shared with the reader through mapped memory. */
+struct doorbell {
+	u64 wake_at DOC("bytes in the ring from which on a record wakes the reader; 0 = it is awake");
+};
+
+#endif

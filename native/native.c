@@ -1,0 +1,398 @@
+/* The only file that touches libbpf: open, load, attach, drain, read maps. No policy. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "native.h"
+
+#ifndef FSOPEN_CLOEXEC
+#define FSOPEN_CLOEXEC 1
+#endif
+#ifndef FSMOUNT_CLOEXEC
+#define FSMOUNT_CLOEXEC 1
+#endif
+#ifndef FSCONFIG_CMD_CREATE
+#define FSCONFIG_CMD_CREATE 6
+#endif
+
+#define MAX_LINKS 64
+
+struct callout {
+	struct bpf_object *object;
+	struct bpf_link *links[MAX_LINKS];
+	int nlinks;
+	struct ring_buffer *ring;
+	unsigned long long *bell;
+	unsigned long *consumer, *producer;
+	int epoll;
+	struct co_lane *lanes; /* during co_drain only */
+	int nlanes;
+	int strays; /* records of a kind that nobody asked for */
+};
+
+static char log_text[1 << 16];
+static size_t log_used;
+
+static int keep_log(enum libbpf_print_level level, const char *format, va_list args)
+{
+	int n;
+
+	if (level == LIBBPF_DEBUG || log_used >= sizeof(log_text) - 1)
+		return 0;
+	n = vsnprintf(log_text + log_used, sizeof(log_text) - log_used, format, args);
+	if (n > 0)
+		log_used += (size_t)n < sizeof(log_text) - log_used ? (size_t)n : sizeof(log_text) - log_used - 1;
+	return n;
+}
+
+static void clear_log(void)
+{
+	log_used = 0;
+	log_text[0] = 0;
+}
+
+const char *co_log(void)
+{
+	return log_text;
+}
+
+const char *co_version(void)
+{
+	static char text[16];
+
+	snprintf(text, sizeof(text), "%d.%d", LIBBPF_MAJOR_VERSION, LIBBPF_MINOR_VERSION);
+	return text;
+}
+
+int co_open(const void *data, size_t size, struct callout **out)
+{
+	struct bpf_program *program;
+	struct callout *c;
+
+	clear_log();
+	libbpf_set_print(keep_log);
+	libbpf_set_strict_mode(LIBBPF_STRICT_ALL); /* before 1.0: errors as NULL and errno, as 1.0 does anyway */
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->epoll = -1;
+	c->object = bpf_object__open_mem(data, size, NULL);
+	if (!c->object) {
+		int error = -errno;
+		free(c);
+		return error;
+	}
+	bpf_object__for_each_program(program, c->object)
+		bpf_program__set_autoload(program, false);
+	*out = c;
+	return 0;
+}
+
+static struct bpf_program *find_program(struct callout *c, const char *name)
+{
+	return bpf_object__find_program_by_name(c->object, name);
+}
+
+static struct bpf_map *find_map(struct callout *c, const char *name)
+{
+	return bpf_object__find_map_by_name(c->object, name);
+}
+
+int co_want(struct callout *c, const char *name)
+{
+	struct bpf_program *program = find_program(c, name);
+
+	return program ? bpf_program__set_autoload(program, true) : -ENOENT;
+}
+
+int co_constants(struct callout *c, const char *section, const void *data, size_t size)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, c->object) {
+		const char *name = bpf_map__name(map);
+		size_t length = strlen(name), want = strlen(section);
+
+		/* libbpf prefixes the section with a part of the object's name */
+		if (length >= want && !strcmp(name + length - want, section))
+			return bpf_map__set_initial_value(map, data, size);
+	}
+	return -ENOENT;
+}
+
+int co_resize(struct callout *c, const char *name, unsigned int entries)
+{
+	struct bpf_map *map = find_map(c, name);
+
+	return map ? bpf_map__set_max_entries(map, entries) : -ENOENT;
+}
+
+int co_load(struct callout *c)
+{
+	clear_log();
+	return bpf_object__load(c->object);
+}
+
+/*
+ * The id of a tracepoint. tracefs need not be mounted: a detached mount of our own (fsopen, Linux 5.2) shows the same
+ * files, belongs to no mount tree, and goes away with its descriptor.
+ */
+static int tracepoint_id(const char *category, const char *event)
+{
+	char path[256], text[16] = "";
+	int fs, tree, fd, n;
+
+	fs = syscall(SYS_fsopen, "tracefs", FSOPEN_CLOEXEC);
+	if (fs < 0)
+		return -errno;
+	tree = syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) ? -1
+		: syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+	n = -errno;
+	close(fs);
+	if (tree < 0)
+		return n;
+	snprintf(path, sizeof(path), "events/%s/%s/id", category, event);
+	fd = openat(tree, path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -errno : (int)read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	close(tree);
+	return n < 0 ? n : atoi(text);
+}
+
+static struct bpf_link *attach_tracepoint(struct bpf_program *program, const char *section)
+{
+	struct perf_event_attr attr = { .type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .sample_period = 1, .wakeup_events = 1 };
+	char category[64], event[96];
+	struct bpf_link *link;
+	int id, fd;
+
+	if (sscanf(section, "tp/%63[^/]/%95s", category, event) != 2) {
+		errno = EINVAL;
+		return NULL;
+	}
+	id = tracepoint_id(category, event);
+	if (id < 0) {
+		errno = -id;
+		return NULL;
+	}
+	attr.config = id;
+	fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	if (fd < 0)
+		return NULL;
+	link = bpf_program__attach_perf_event(program, fd); /* owns fd from now on */
+	if (!link) {
+		int error = errno;
+		close(fd);
+		errno = error;
+	}
+	return link;
+}
+
+int co_attach(struct callout *c, const char *name)
+{
+	struct bpf_program *program = find_program(c, name);
+	const char *section;
+	struct bpf_link *link;
+
+	if (!program)
+		return -ENOENT;
+	if (c->nlinks == MAX_LINKS)
+		return -E2BIG;
+	section = bpf_program__section_name(program);
+	link = strncmp(section, "tp/", 3) ? bpf_program__attach(program) : attach_tracepoint(program, section);
+	if (!link)
+		return -errno;
+	c->links[c->nlinks++] = link;
+	return 0;
+}
+
+long long co_missed(struct callout *c, const char *name)
+{
+	struct bpf_program *program = find_program(c, name);
+	struct bpf_prog_info info = {};
+	unsigned int size = sizeof(info);
+
+	if (!program || bpf_program__fd(program) < 0)
+		return -ENOENT;
+	if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size))
+		return -errno;
+	return info.recursion_misses;
+}
+
+static int collect(void *context, void *data, size_t size)
+{
+	struct callout *c = context;
+	unsigned int kind = *(unsigned char *)data; /* first in every record (record.h) */
+
+	for (int i = 0; i < c->nlanes; i++) {
+		struct co_lane *lane = &c->lanes[i];
+
+		if (lane->kind != kind || lane->size > size)
+			continue;
+		memcpy(lane->buffer + (size_t)lane->rows * lane->size, data, lane->size);
+		/* libbpf counts this record as consumed also when we stop here */
+		return ++lane->rows == lane->room ? -ENOSPC : 0;
+	}
+	c->strays++;
+	return 0;
+}
+
+static void *map_page(int fd, int protection, size_t offset)
+{
+	void *page = mmap(NULL, sysconf(_SC_PAGESIZE), protection, MAP_SHARED, fd, offset);
+
+	return page == MAP_FAILED ? NULL : page;
+}
+
+int co_ring(struct callout *c, const char *ring, const char *bell)
+{
+	struct bpf_map *ring_map = find_map(c, ring), *bell_map = find_map(c, bell);
+	struct epoll_event edge = { .events = EPOLLIN | EPOLLET };
+	int fd;
+
+	if (!ring_map || !bell_map)
+		return -ENOENT;
+	fd = bpf_map__fd(ring_map);
+	c->ring = ring_buffer__new(fd, collect, c, NULL);
+	if (!c->ring)
+		return -errno;
+	/* Page 0 of a ring is the consumer's position, page 1 the producer's (kernel/bpf/ringbuf.c). */
+	c->consumer = map_page(fd, PROT_READ, 0);
+	c->producer = map_page(fd, PROT_READ, sysconf(_SC_PAGESIZE));
+	c->bell = map_page(bpf_map__fd(bell_map), PROT_READ | PROT_WRITE, 0);
+	c->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (!c->consumer || !c->producer || !c->bell || c->epoll < 0)
+		return -errno;
+	/* Edge-triggered: we sleep also while records gather, and wake only when the kernel side rings. */
+	return epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &edge) ? -errno : 0;
+}
+
+static unsigned long waiting_bytes(struct callout *c)
+{
+	return __atomic_load_n(c->producer, __ATOMIC_ACQUIRE) - __atomic_load_n(c->consumer, __ATOMIC_ACQUIRE);
+}
+
+/* 1 if `level` bytes are in the ring, 0 on time-out, -errno (a signal: -EINTR). */
+static int sleep_until(struct callout *c, unsigned long long level, int ms)
+{
+	struct epoll_event event;
+	int n = 1;
+
+	__atomic_store_n(c->bell, level, __ATOMIC_SEQ_CST);
+	if (waiting_bytes(c) < level)
+		n = epoll_wait(c->epoll, &event, 1, ms);
+	__atomic_store_n(c->bell, 0, __ATOMIC_SEQ_CST);
+	return n < 0 ? -errno : waiting_bytes(c) >= level;
+}
+
+int co_wait(struct callout *c, int idle_ms, int gather_ms, unsigned int level)
+{
+	int n = sleep_until(c, 1, idle_ms);
+
+	if (n > 0 && gather_ms > 0) {
+		int gathered = sleep_until(c, level, gather_ms);
+		return gathered < 0 ? gathered : n;
+	}
+	return n;
+}
+
+int co_drain(struct callout *c, struct co_lane *lanes, int count)
+{
+	int n, total = 0;
+
+	c->lanes = lanes;
+	c->nlanes = count;
+	for (int i = 0; i < count; i++)
+		lanes[i].rows = 0;
+	n = ring_buffer__consume(c->ring);
+	c->lanes = NULL;
+	c->nlanes = 0;
+	if (n < 0 && n != -ENOSPC)
+		return n;
+	for (int i = 0; i < count; i++)
+		total += lanes[i].rows;
+	return total;
+}
+
+int co_lookup(struct callout *c, const char *name, const void *key, void *value)
+{
+	struct bpf_map *map = find_map(c, name);
+
+	if (!map)
+		return -ENOENT;
+	return bpf_map_lookup_elem(bpf_map__fd(map), key, value) ? -errno : 0;
+}
+
+int co_values(struct callout *c, const char *name, size_t key_size, size_t value_size, void *values, int room)
+{
+	struct bpf_map *map = find_map(c, name);
+	char keys[2][64], *key = keys[0], *next = keys[1], *swap;
+	int fd, n = 0, error;
+
+	if (!map || key_size > sizeof(keys[0]))
+		return -ENOENT;
+	fd = bpf_map__fd(map);
+	for (error = bpf_map_get_next_key(fd, NULL, next); !error && n < room; error = bpf_map_get_next_key(fd, key, next)) {
+		swap = key, key = next, next = swap;
+		if (!bpf_map_lookup_elem(fd, key, (char *)values + (size_t)n * value_size))
+			n++;
+	}
+	return n;
+}
+
+int co_cpus(void)
+{
+	return libbpf_num_possible_cpus();
+}
+
+const char *co_enum_name(const char *enumeration, unsigned int value)
+{
+	static struct btf *kernel; /* kept: parsing it takes milliseconds */
+	const struct btf_type *type;
+	int id;
+
+	if (!kernel)
+		kernel = btf__load_vmlinux_btf();
+	id = kernel ? btf__find_by_name_kind(kernel, enumeration, BTF_KIND_ENUM) : -1;
+	if (id < 0)
+		return "";
+	type = btf__type_by_id(kernel, id);
+	for (int i = 0; i < btf_vlen(type); i++)
+		if ((unsigned int)btf_enum(type)[i].val == value)
+			return btf__name_by_offset(kernel, btf_enum(type)[i].name_off);
+	return "";
+}
+
+void co_close(struct callout *c)
+{
+	if (!c)
+		return;
+	for (int i = 0; i < c->nlinks; i++)
+		bpf_link__destroy(c->links[i]);
+	if (c->bell)
+		munmap(c->bell, sysconf(_SC_PAGESIZE));
+	if (c->producer)
+		munmap(c->producer, sysconf(_SC_PAGESIZE));
+	if (c->consumer)
+		munmap(c->consumer, sysconf(_SC_PAGESIZE));
+	if (c->epoll >= 0)
+		close(c->epoll);
+	ring_buffer__free(c->ring);
+	bpf_object__close(c->object);
+	free(c);
+}

@@ -1,0 +1,58 @@
+/*
+ * The C interface that Python sees. This file is read by the C compiler and by cffi (cdef), so it holds plain
+ * declarations only: no preprocessor, no includes, one declaration for both sides.
+ *
+ * Functions return 0 or a positive number on success and -errno on failure; co_log() then holds libbpf's words.
+ */
+struct callout;
+
+/* One kind of record to collect: where its rows go, how many fit, how many came. */
+struct co_lane {
+	unsigned int kind;
+	unsigned int size;
+	unsigned int room;
+	unsigned int rows;
+	char *buffer;
+};
+
+/* Opens an object from memory; nothing is loaded, and no program is set to load. */
+int co_open(const void *object, size_t size, struct callout **out);
+/* Sets a program to be loaded. -ENOENT if the object has none of that name. */
+int co_want(struct callout *c, const char *program);
+/* Sets the first bytes of a read-only data section before load. */
+int co_constants(struct callout *c, const char *section, const void *data, size_t size);
+/* Sets the number of entries (bytes for a ring) of a map before load. */
+int co_resize(struct callout *c, const char *map, unsigned int entries);
+/* Verifies and loads what is wanted, creates the maps. */
+int co_load(struct callout *c);
+/* Attaches one loaded program to the place that its section names. */
+int co_attach(struct callout *c, const char *program);
+/* How often a program was skipped because another ran on the same CPU; needs kernel 5.12. */
+long long co_missed(struct callout *c, const char *program);
+
+/* Starts reading a ring; the bell is a mapped array whose first u64 is the fill level that wakes us. */
+int co_ring(struct callout *c, const char *ring, const char *bell);
+/* Waits for a first record up to idle_ms, then lets more gather up to gather_ms or until `level` bytes are in the ring. */
+int co_wait(struct callout *c, int idle_ms, int gather_ms, unsigned int level);
+/* Moves ready records into their lanes until the ring is empty or a lane is full. Returns the number of records. */
+int co_drain(struct callout *c, struct co_lane *lanes, int count);
+
+/* One value of a map; per-CPU maps give one value per possible CPU, each padded to 8 bytes. */
+int co_lookup(struct callout *c, const char *map, const void *key, void *value);
+/* Copies up to `room` values of a hash map, one after the other; returns how many there were. */
+int co_values(struct callout *c, const char *map, size_t key_size, size_t value_size, void *values, int room);
+int co_cpus(void);
+/* Name of a constant of an enumeration of the running kernel (its BTF); "" if there is none. */
+const char *co_enum_name(const char *enumeration, unsigned int value);
+
+void co_close(struct callout *c);
+/* libbpf's messages since the last co_open or co_load, as text. */
+const char *co_log(void);
+/* "major.minor" of the libbpf that is linked in. */
+const char *co_version(void);
+
+/*
+ * Numbers the distinct rows of `n` keys of `width` bytes that lie `stride` bytes apart: codes[i] is the number of
+ * key i, first[k] the first row with number k. Returns how many distinct keys there are. Exact, one pass.
+ */
+int co_distinct(const char *keys, size_t n, size_t stride, size_t width, int *codes, int *first);

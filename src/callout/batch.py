@@ -1,0 +1,201 @@
+"""Many attempts at once, as columns.
+
+Rule of this file: a column is one of two shapes, nothing else knows how it is stored, and rows exist only where a
+reader asks for them. Columns may be given as functions: they are computed when first asked for, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callout._native import ffi, lib
+
+if TYPE_CHECKING:
+    import polars
+    import pyarrow
+
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Numbers or booleans; ``valid`` is False where there is no value (None: all are valid)."""
+
+    data: Array
+    valid: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def take(self, index: Array) -> Plain:
+        """The rows that ``index`` (numbers, slice or mask) selects."""
+        return Plain(self.data[index], None if self.valid is None else self.valid[index])
+
+    def tolist(self) -> list[Any]:
+        """Python objects, None where there is no value."""
+        values: list[Any] = self.data.tolist()
+        if self.valid is not None:
+            for i in np.flatnonzero(~self.valid).tolist():
+                values[i] = None
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Any values, each distinct one stored once: row i is ``values[codes[i]]``, code -1 is no value."""
+
+    codes: NDArray[np.int32]
+    values: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, index: Array) -> Coded:
+        """The rows that ``index`` (numbers, slice or mask) selects; the values stay shared."""
+        return Coded(self.codes[index], self.values)
+
+    def tolist(self) -> list[Any]:
+        """Python objects, None where there is no value."""
+        values = [*self.values, None]
+        return [values[code] for code in self.codes.tolist()]
+
+
+Column: TypeAlias = Plain | Coded
+
+
+def distinct(keys: Array) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Numbers equal elements: ``(codes, first)`` with ``keys[first[codes]] == keys``.
+
+    Takes any one-dimensional array of fixed-size elements, also a field of a structured array; equality is that of
+    the bytes. Numbers are given in the order of first appearance.
+    """
+    count = len(keys)
+    codes, first = np.empty(count, np.int32), np.empty(count, np.int32)
+    if not count:
+        return codes, first
+    if keys.strides[0] < 0 or not keys[:1].flags.c_contiguous:
+        keys = np.ascontiguousarray(keys)
+    found = lib.co_distinct(
+        ffi.cast("char *", keys.ctypes.data),
+        count,
+        keys.strides[0],
+        keys.dtype.itemsize,
+        ffi.cast("int *", codes.ctypes.data),
+        ffi.cast("int *", first.ctypes.data),
+    )
+    if found < 0:
+        raise MemoryError(f"numbering {count} keys")
+    return codes, first[:found]
+
+
+def coded(keys: Array, value: Callable[[Any], Any]) -> Coded:
+    """A column whose value depends on ``keys`` alone: ``value(key)`` runs once per distinct key; None is no value."""
+    codes, first = distinct(keys)
+    return compact(codes, [value(key) for key in keys[first]])
+
+
+def compact(codes: NDArray[np.int32], values: Sequence[Any]) -> Coded:
+    """A Coded column from codes and values, of which some may be None: those become code -1."""
+    if any(value is None for value in values):
+        kept = [value for value in values if value is not None]
+        numbers = iter(range(len(kept)))
+        renumber = np.array([-1 if value is None else next(numbers) for value in values], np.int32)
+        return Coded(renumber[codes], kept)
+    return Coded(codes, values)
+
+
+Source: TypeAlias = Column | Callable[[], Column]
+
+
+class Batch:
+    """Attempts as named columns of equal length. Names are those of ``callout.schema``."""
+
+    def __init__(self, length: int, columns: Mapping[str, Source]) -> None:
+        self._length = length
+        self._columns: dict[str, Source] = dict(columns)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def names(self) -> list[str]:
+        """The columns there are, in order."""
+        return list(self._columns)
+
+    def column(self, name: str) -> Column:
+        """One column, computed now if it was not yet. Raises KeyError if this batch does not have it."""
+        source = self._columns[name]
+        if not isinstance(source, Plain | Coded):
+            source = self._columns[name] = source()
+        return source
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    def add(self, name: str, source: Source) -> None:
+        """Adds or replaces a column."""
+        self._columns[name] = source
+
+    def select(self, index: Array) -> Batch:
+        """The rows that ``index`` (a mask or row numbers) selects. Columns not yet computed stay so."""
+        rows = np.flatnonzero(index) if index.dtype == np.bool_ else index
+
+        def later(name: str) -> Callable[[], Column]:
+            return lambda: self.column(name).take(rows)
+
+        return Batch(len(rows), {name: later(name) for name in self._columns})
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One flat dictionary per attempt, with the fields that have a value."""
+        columns = [(name, self.column(name).tolist()) for name in self._columns]
+        for i in range(self._length):
+            yield {name: values[i] for name, values in columns if values[i] is not None}
+
+    def to_arrow(self) -> pyarrow.Table:
+        """An Arrow table; needs the extra ``callout[arrow]``."""
+        from callout import columnar
+
+        return columnar.to_table(self)
+
+    def to_polars(self) -> polars.DataFrame:
+        """A Polars data frame; needs the extra ``callout[polars]``."""
+        from callout import columnar
+
+        return columnar.to_polars(self)
+
+
+def concatenate(batches: Sequence[Batch]) -> Batch:
+    """One batch with the rows of all, in order; columns that a batch lacks have no value there."""
+    names = list(dict.fromkeys(name for batch in batches for name in batch.names))
+    length = sum(len(batch) for batch in batches)
+
+    def join(name: str) -> Column:
+        parts = [batch.column(name) if name in batch else None for batch in batches]
+        if all(isinstance(part, Plain) for part in parts):
+            plain = [part for part in parts if isinstance(part, Plain)]
+            data = np.concatenate([part.data for part in plain])
+            if all(part.valid is None for part in plain):
+                return Plain(data)
+            return Plain(
+                data,
+                np.concatenate([np.ones(len(p), bool) if p.valid is None else p.valid for p in plain]),
+            )
+        values = [
+            value
+            for batch, part in zip(batches, parts, strict=True)
+            for value in ([None] * len(batch) if part is None else part.tolist())
+        ]
+        index: dict[Any, int] = {}
+        keys = [None if value is None else index.setdefault(repr(value), len(index)) for value in values]
+        kept: list[Any] = [None] * len(index)
+        for key, value in zip(keys, values, strict=True):
+            if key is not None:
+                kept[key] = value
+        return Coded(np.array([-1 if key is None else key for key in keys], np.int32), kept)
+
+    return Batch(length, {name: (lambda name=name: join(name)) for name in names})  # type: ignore[misc]

@@ -1,0 +1,27 @@
+"""Small look-ups that give numbers a name on this host: users, drop reasons. Each is asked once.
+
+Rule of this file: cached, local, never over the network.
+"""
+
+from __future__ import annotations
+
+import pwd
+from functools import cache
+
+from callout._native import ffi, lib
+
+
+@cache
+def user_name(uid: int) -> str | None:
+    """Name of a user from this host's user database; None if it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+@cache
+def drop_reason(number: int) -> str:
+    """Name of an skb_drop_reason of the running kernel (its numbers change between releases), without its prefix."""
+    text = ffi.string(lib.co_enum_name(b"skb_drop_reason", number)).decode()
+    return text.removeprefix("SKB_DROP_REASON_") or str(number)

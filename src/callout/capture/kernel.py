@@ -1,0 +1,304 @@
+"""The live source: loads the BPF programs, drains their ring, hands out batches.
+
+Rule of this file: the only user of ``_native`` besides ``batch.distinct``. It moves records and counts losses; what the
+values mean is decided in ``columns``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from callout import verdict
+from callout._native import ffi, lib
+from callout.batch import Batch
+from callout.btf import Btf, Layout
+from callout.capture import columns, privileges
+from callout.capture.tiers import ESSENTIAL, SOCKET_PROGRAMS, TIERS, Program, Tier
+from callout.errors import NotPermittedError, UsageError
+
+ROOM = 16384  # records of one drain
+IDLE_MS = 100  # longest sleep: bounds a missed wake-up and the reaction to a signal
+GATHER_MS = 50  # how long records may gather: rows appear within 200 ms of their verdict
+RING = 16 << 20
+BTF_PATH = "/sys/kernel/btf/vmlinux"
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """What the kernel side reports at all; empty means everything. ``outcome``: "success", "failure" or None."""
+
+    pids: tuple[int, ...] = ()
+    uids: tuple[int, ...] = ()
+    ports: tuple[int, ...] = ()
+    comms: tuple[str, ...] = ()
+    families: frozenset[int] = frozenset()
+    cgroup: str | None = None
+    outcome: str | None = None
+    phases: bool = False
+
+    def check(self) -> None:
+        """Raises UsageError where the kernel side has no room or a value is out of range."""
+        for name, values, room, top in (
+            ("process", self.pids, 16, 1 << 22),
+            ("user", self.uids, 16, (1 << 32) - 1),
+            ("port", self.ports, 32, 65535),
+        ):
+            if len(values) > room:
+                raise UsageError(f"at most {room} {name} numbers can be given, not {len(values)}")
+            for value in values:
+                if not 0 <= value <= top:
+                    raise UsageError(f"{name} number {value} is out of range (0 to {top})")
+        if len(self.comms) > 8:
+            raise UsageError(f"at most 8 process names can be given, not {len(self.comms)}")
+
+
+class ProgramState(NamedTuple):
+    """What became of one program: ``error`` is None when it is attached, else the kernel's or libbpf's words."""
+
+    program: Program
+    error: str | None
+
+
+def read_object() -> bytes:
+    """The compiled BPF object that is shipped with the package."""
+    return files("callout").joinpath("observe.bpf.o").read_bytes()
+
+
+def libbpf_error(action: str, number: int) -> str:
+    """One line for a failed libbpf call: the last meaningful line of its log, and the error."""
+    lines = [line.strip() for line in ffi.string(lib.co_log()).decode(errors="replace").splitlines()]
+    told = [line for line in lines if "failed" in line.lower() or "error" in line.lower() or "not " in line.lower()]
+    reason = f"{verdict.errno_name(-number)} ({os.strerror(-number)})"
+    return f"{action}: {reason}" + (f"; {told[0].removeprefix('libbpf: ')}" if told else "")
+
+
+class Loaded:
+    """One loaded object with attached programs. Close it, and nothing of it is left in the kernel."""
+
+    def __init__(self, wanted: Sequence[Program], constants: np.ndarray[Any, Any], ring: int = RING) -> None:
+        self._data = read_object()
+        out = ffi.new("struct callout **")
+        self._check("opening the BPF object", lib.co_open(self._data, len(self._data), out))
+        self.handle = out[0]
+        self.programs = tuple(wanted)
+        try:
+            for program in wanted:
+                self._check(f"finding {program.name}", lib.co_want(self.handle, program.name.encode()))
+            blob = constants.tobytes()
+            self._check("setting constants", lib.co_constants(self.handle, b".rodata", blob, len(blob)))
+            self._check("sizing the ring", lib.co_resize(self.handle, b"ring", ring))
+            self._check("loading", lib.co_load(self.handle))
+        except OSError:
+            self.close()
+            raise
+
+    @staticmethod
+    def _check(action: str, result: int) -> None:
+        if result < 0:
+            raise OSError(-result, libbpf_error(action, result))
+
+    def attach(self, program: Program) -> None:
+        """Attaches one program. Raises OSError with libbpf's words."""
+        self._check(f"attaching {program.hook}", lib.co_attach(self.handle, program.name.encode()))
+
+    def lookup(self, name: str, key: int, value: np.ndarray[Any, Any]) -> None:
+        """Reads one value of a map into ``value``."""
+        k = ffi.new("unsigned int *", key)
+        self._check(f"reading {name}", lib.co_lookup(self.handle, name.encode(), k, ffi.from_buffer(value)))
+
+    def close(self) -> None:
+        """Detaches and unloads everything."""
+        if self.handle:
+            lib.co_close(self.handle)
+            self.handle = ffi.NULL
+
+
+@dataclass
+class Counters:
+    """Totals over all CPUs. ``entered = submitted + withheld + lost + orphaned + still under way``."""
+
+    entered: int = 0
+    submitted: int = 0
+    withheld: int = 0
+    orphaned: int = 0
+    unfollowed: int = 0
+    lost: int = 0
+    missed: dict[str, int] = field(default_factory=dict)
+
+
+class KernelSource:
+    """Attempts of this host, live. A context manager: programs are attached on entry and gone on exit."""
+
+    def __init__(self, narrowing: Narrowing | None = None, tier: str | None = None, ring: int = RING) -> None:
+        self.narrowing = narrowing or Narrowing()
+        self.narrowing.check()
+        self._asked_tier = tier
+        self._ring = ring
+        self.tier: Tier | None = None
+        self.states: list[ProgramState] = []
+        self._loaded: Loaded | None = None
+
+    def __enter__(self) -> KernelSource:
+        privileges.check()
+        btf = Btf.of_object(read_object())
+        self.layout: Layout = btf.layout("attempt")
+        self._counters_layout = btf.layout("cpu_counters")
+        self._decoder = columns.Decoder(btf)
+        self._records = np.zeros(ROOM, self.layout.dtype)
+        self._lanes = ffi.new("struct co_lane[1]")
+        self._lanes[0].kind = btf.enum("record_kind")["RECORD_ATTEMPT"]
+        self._lanes[0].size = self.layout.dtype.itemsize
+        self._lanes[0].room = ROOM
+        self._lanes[0].buffer = ffi.cast("char *", self._records.ctypes.data)
+        self._decoder.warm(self._records[:2].copy())
+        self._load(constants_for(self.narrowing, btf.layout("narrowing")))
+        return self
+
+    def _load(self, constants: np.ndarray[Any, Any]) -> None:
+        tiers = [t for t in TIERS if self._asked_tier in (None, t.name)]
+        if not tiers:
+            raise UsageError(f"there is no tier {self._asked_tier!r}", f"choose from: {', '.join(t.name for t in TIERS)}")
+        refusals = []
+        for tier in tiers:
+            try:
+                self._loaded = self._try_tier(tier, constants)
+            except OSError as error:
+                refusals.append(f"{tier.name}: {error.strerror}")
+                continue
+            self.tier = tier
+            return
+        raise NotPermittedError(
+            "no tier of programs can be loaded here\n  " + "\n  ".join(refusals),
+            "`callout doctor` shows each program and why it is refused",
+        )
+
+    def _try_tier(self, tier: Tier, constants: np.ndarray[Any, Any]) -> Loaded:
+        """Loads a tier with all socket programs, or with those that load alone. Raises OSError if the tier fails."""
+        self.states = []
+        try:
+            loaded = Loaded((*SOCKET_PROGRAMS, *tier.programs), constants, self._ring)
+            extra: tuple[Program, ...] = SOCKET_PROGRAMS
+        except OSError:
+            Loaded(tier.programs, constants, 1 << 12).close()  # the tier itself must load
+            extra = tuple(p for p in SOCKET_PROGRAMS if self._loads(p, constants))
+            loaded = Loaded((*extra, *tier.programs), constants, self._ring)
+        try:
+            Loaded._check("reading the ring", lib.co_ring(loaded.handle, b"ring", b"bell"))
+            for program in (*extra, *tier.programs):
+                loaded.attach(program)
+                self.states.append(ProgramState(program, None))
+        except OSError:
+            loaded.close()
+            raise
+        return loaded
+
+    def _loads(self, program: Program, constants: np.ndarray[Any, Any]) -> bool:
+        try:
+            Loaded((program,), constants, 1 << 12).close()
+        except OSError as error:
+            if program.name in ESSENTIAL:
+                raise
+            self.states.append(ProgramState(program, error.strerror))
+            return False
+        return True
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detaches everything. Called twice it does nothing."""
+        if self._loaded:
+            self._loaded.close()
+            self._loaded = None
+
+    def batches(self) -> Iterator[Batch]:
+        """Batches as they come, for ever; an empty one at least every 100 ms, so that a caller can decide to stop."""
+        while self._loaded:
+            batch = self.read()
+            if not len(batch):
+                self.wait()
+            yield batch
+
+    def wait(self) -> None:
+        """Sleeps until there are records, letting some gather. A signal ends the sleep early."""
+        assert self._loaded
+        result = lib.co_wait(self._loaded.handle, IDLE_MS, GATHER_MS, self._ring // 8)
+        if result < 0 and result != -errno.EINTR:
+            raise OSError(-result, os.strerror(-result))
+
+    def read(self) -> Batch:
+        """What is ready now, up to 16,384 attempts; does not wait."""
+        assert self._loaded
+        count = lib.co_drain(self._loaded.handle, self._lanes, 1)
+        if count < 0:
+            raise OSError(-count, os.strerror(-count))
+        return self._decoder.batch(self._records[: self._lanes[0].rows].copy())
+
+    def pending(self) -> Batch:
+        """The attempts that are still under way, as rows with the verdict `pending`; for the end of a trace."""
+        assert self._loaded
+        size = self.layout.dtype.itemsize + 8
+        room = 32768
+        values = np.zeros((room, size), np.uint8)
+        count = lib.co_values(self._loaded.handle, b"flights", 8, size, ffi.from_buffer(values), room)
+        records = np.frombuffer(values[:count, :-8].tobytes(), self.layout.dtype).copy()
+        records["phase"] = self._decoder.phases["PHASE_PENDING"]
+        return self._decoder.batch(records)
+
+    def counters(self) -> Counters:
+        """Totals since attach."""
+        assert self._loaded
+        value = np.zeros(lib.co_cpus(), self._counters_layout.dtype)
+        self._loaded.lookup("counters", 0, value)
+        totals = {name: int(value[name].sum()) for name in ("entered", "submitted", "withheld", "orphaned", "unfollowed")}
+        missed = {p.name: lib.co_missed(self._loaded.handle, p.name.encode()) for p in self._loaded.programs}
+        return Counters(**totals, lost=int(value["lost"].sum()), missed={k: v for k, v in missed.items() if v > 0})
+
+
+def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
+    """The read-only configuration of the BPF programs, filled by member name."""
+    value = np.zeros(1, layout.dtype)
+    row = value[0]
+    for name, numbers in (
+        ("pids", narrowing.pids),
+        ("uids", narrowing.uids),
+        ("ports", tuple(int.from_bytes(port.to_bytes(2, "big"), "little") for port in narrowing.ports)),
+    ):
+        row[name][: len(numbers)] = numbers
+        row["n" + name] = len(numbers)
+    for i, comm in enumerate(narrowing.comms):
+        row["comms"][i] = np.frombuffer(os.fsencode(comm)[:15].ljust(16, b"\0"), "<u8")
+    row["ncomms"] = len(narrowing.comms)
+    row["families"] = (1 if 2 in narrowing.families else 0) | (2 if 10 in narrowing.families else 0)
+    row["outcome"] = {None: 0, "success": 1, "failure": 2}[narrowing.outcome]
+    row["phases"] = narrowing.phases
+    row["id_base"] = secrets.randbits(12) << 41
+    if narrowing.cgroup:
+        row["cgroup"], row["cgroup_level"] = cgroup_place(narrowing.cgroup)
+    return value
+
+
+def cgroup_place(path: str) -> tuple[int, int]:
+    """Id and depth of a cgroup v2 directory, given absolute or relative to the hierarchy's root."""
+    from callout.capture.cgroups import hierarchy
+
+    root = hierarchy()
+    if root is None:
+        raise NotPermittedError("no cgroup v2 hierarchy is mounted", "mount -t cgroup2 none /sys/fs/cgroup")
+    full = path if path.startswith(root) else os.path.join(root, path.lstrip("/"))
+    try:
+        inode = os.stat(full).st_ino  # the id of a cgroup is the inode number of its directory (kernfs)
+    except OSError as error:
+        raise UsageError(f"cgroup {path}: {error.strerror}", f"give a directory below {root}") from error
+    relative = os.path.relpath(full, root)
+    return inode, 0 if relative == "." else relative.count("/") + 1
+

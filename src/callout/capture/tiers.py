@@ -1,0 +1,62 @@
+"""Which programs observe connect(2), best tier first, and what each is for.
+
+Rule of this file: data. A tier is one way to see the entry and exit of the call; the socket programs are shared by all
+tiers. Which of them this kernel takes is found out by trying (``capture.kernel``), never by its version.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Program(NamedTuple):
+    """One BPF program: its name in the object, where it attaches, and what is lost without it."""
+
+    name: str
+    hook: str
+    gives: str
+
+
+class Tier(NamedTuple):
+    """A set of entry programs that belong together; ``tax_ns`` is what every other system call of the host pays."""
+
+    name: str
+    programs: tuple[Program, ...]
+    tax_ns: tuple[int, int]
+
+
+TIERS = (
+    Tier(
+        "trampoline",
+        (
+            Program("trampoline_connect_exit", "fexit/__sys_connect", "result of connect(2)"),
+            Program("trampoline_connect_enter", "fentry/__sys_connect", "connect(2), every ABI"),
+        ),
+        (0, 0),
+    ),
+    Tier(
+        "kprobe",
+        (
+            Program("kprobe_connect_exit", "kretprobe/__sys_connect", "result of connect(2)"),
+            Program("kprobe_connect_enter", "kprobe/__sys_connect", "connect(2), every ABI"),
+        ),
+        (0, 0),
+    ),
+    Tier(
+        "tracepoint",
+        (
+            Program("tracepoint_connect_exit", "tp/syscalls/sys_exit_connect", "result of connect(2)"),
+            Program("tracepoint_connect_enter", "tp/syscalls/sys_enter_connect", "connect(2), native ABI only"),
+        ),
+        (65, 115),
+    ),
+)
+
+# Attached before the entry programs, so that no attempt is seen without its end.
+SOCKET_PROGRAMS = (
+    Program("socket_state", "tp_btf/inet_sock_set_state", "final verdicts of TCP attempts"),
+    Program("socket_reset", "tp_btf/tcp_receive_reset", "whether a RST came"),
+    Program("socket_retransmit", "tp_btf/tcp_retransmit_skb", "number of SYNs sent"),
+    Program("socket_drop", "tp_btf/kfree_skb", "whether this host's firewall dropped the packets"),
+)
+ESSENTIAL = frozenset({"socket_state"})

@@ -1,0 +1,110 @@
+"""From evidence to the cause of a failure, as one token.
+
+Rule of this file: pure, and never a guess: where the evidence allows two causes the answer is ``unknown``.
+The tokens, with a few words for each, are in ``reference/causes.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import socket
+from functools import cache
+from importlib.resources import files
+
+from callout.verdict import SUCCESS, Evidence
+
+AF_UNIX, AF_INET, AF_INET6 = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6
+SHORTEST = {AF_INET: 16, AF_INET6: 24, AF_UNIX: 3, 16: 12, 40: 16}  # least addrlen by family of the socket
+
+# The error alone tells, whatever the family.
+BY_ERRNO = {
+    errno.EBADF: "bad_descriptor",
+    errno.ENOTSOCK: "not_a_socket",
+    errno.EFAULT: "bad_pointer",
+    errno.EISCONN: "already_connected",
+    errno.EALREADY: "already_in_progress",
+    errno.EADDRINUSE: "address_in_use",
+    errno.EOPNOTSUPP: "family_unsupported",
+}
+BY_ERRNO_UNIX = {
+    errno.ENOENT: "unix_no_path",
+    errno.ENOTDIR: "unix_no_path",
+    errno.ECONNREFUSED: "unix_no_listener",
+    errno.EAGAIN: "unix_backlog_full",
+    errno.EACCES: "unix_permission",
+    errno.EPERM: "unix_permission",
+    errno.EPROTOTYPE: "unix_wrong_type",
+}
+
+
+@cache
+def meanings() -> dict[str, str]:
+    """Every cause with its meaning in a few words."""
+    text = files("callout").joinpath("reference/causes.csv").read_text(encoding="utf-8")
+    return {row["cause"]: row["meaning"] for row in csv.DictReader(text.splitlines())}
+
+
+def cause_of(e: Evidence, verdict: str, error: int) -> str | None:
+    """The cause of a failed attempt; None where there is nothing to explain (success, still under way)."""
+    if verdict in SUCCESS:
+        return None
+    if verdict == "aborted" and not error:
+        return "process_died" if e.exiting else "closed_by_application"
+    if not error:
+        return None
+    if error in BY_ERRNO:
+        return BY_ERRNO[error]
+    if error == errno.EINVAL:
+        return invalid(e)
+    if error == errno.EAFNOSUPPORT:
+        return "family_mismatch" if e.family and e.asked_family != e.family else "family_unsupported"
+    if e.family == AF_UNIX:
+        return BY_ERRNO_UNIX.get(error, "unknown")
+    if e.family in (AF_INET, AF_INET6):
+        return internet(e, error)
+    return "unknown"
+
+
+def invalid(e: Evidence) -> str:
+    """EINVAL: a length outside 0..128 is refused before anything else (net/socket.c, move_addr_to_kernel)."""
+    if not 0 <= e.addrlen <= 128 or e.addrlen < SHORTEST.get(e.family, 2):
+        return "bad_length"
+    if e.family == AF_UNIX and e.addrlen > 110:
+        return "bad_length"
+    if e.family not in (AF_INET, AF_INET6):
+        return "family_mismatch" if e.asked_family != e.family else "unknown"
+    if e.family == AF_INET6 and e.asked_family == AF_INET6 and e.addrlen < 24:
+        return "bad_length"
+    return "no_route" if (e.family, e.asked_family) != (AF_INET, AF_INET6) else "family_mismatch"
+
+
+def internet(e: Evidence, error: int) -> str:
+    """IPv4 and IPv6: told apart by what was received, dropped or never sent."""
+    filtered = "NETFILTER" in e.drop
+    if error == errno.ECONNREFUSED:
+        if filtered:
+            return "netfilter_reject"
+        if e.rst:
+            return "no_listener" if e.local else "rst_from_peer"
+        return "icmp_port_unreachable"
+    if error == errno.ETIMEDOUT:
+        return "netfilter_drop" if filtered else "syn_unanswered"
+    if error in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+        return unreachable(e, error, filtered)
+    if error == errno.EADDRNOTAVAIL:
+        return "address_in_use" if e.bound else "ports_exhausted"
+    if error == errno.EAGAIN:
+        return "ports_exhausted"
+    return "unknown"
+
+
+def unreachable(e: Evidence, error: int, filtered: bool) -> str:
+    """No route before anything was sent; afterwards an ICMP error, a firewall's reject, or no neighbour."""
+    if not e.followed:
+        return "no_route"
+    if filtered:
+        return "netfilter_reject"
+    if "NEIGH" in e.drop:
+        return "neighbour_failed"
+    return "icmp_net_unreachable" if error == errno.ENETUNREACH else "unknown"

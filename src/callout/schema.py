@@ -1,0 +1,123 @@
+"""Every field of an event: its name, type and meaning.
+
+Rule of this file: the one list that filters, NDJSON keys, Arrow columns, SQL, the web page and the docs are made from.
+Names are the Elastic Common Schema's wherever it has one; what it lacks stands under ``connect.``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+FieldType: TypeAlias = Literal["time", "int", "text", "bool", "ip", "text_list", "list", "object"]
+
+
+class Field(NamedTuple):
+    """One field. ``unit`` is empty, or the unit of its numbers."""
+
+    name: str
+    type: FieldType
+    doc: str
+    unit: str = ""
+
+
+_FIELDS = (
+    Field("@timestamp", "time", "When the attempt began (UTC).", "ns"),
+    Field("event.kind", "text", "`event`, or `alert` where a rule matched."),
+    Field("event.category", "text_list", "Always `network`."),
+    Field("event.type", "text_list", "`connection` with `start`, `denied` or `end`."),
+    Field("event.action", "text", "`connect`; `attempt` for the extra row of --phases."),
+    Field("event.outcome", "text", "`success`, `failure`, or `unknown` while pending."),
+    Field("event.duration", "int", "From the attempt to its verdict.", "ns"),
+    Field("host.name", "text", "Name of this host."),
+    Field("process.pid", "int", "Process that made the attempt."),
+    Field("process.thread.id", "int", "Thread that made the attempt."),
+    Field("process.parent.pid", "int", "Its parent process."),
+    Field("process.name", "text", "Name of the thread (comm, at most 15 bytes)."),
+    Field("process.executable", "text", "Path of the executable."),
+    Field("process.args", "text_list", "Arguments of the process."),
+    Field("process.command_line", "text", "Arguments, joined by blanks."),
+    Field("process.working_directory", "text", "Current directory of the process."),
+    Field("process.start", "time", "When the process began (UTC).", "ns"),
+    Field("process.entity_id", "text", "Identifies the process also after its pid is reused."),
+    Field("process.ancestors", "list", "Pid, name and executable of each ancestor up to init."),
+    Field("user.id", "int", "Real user id."),
+    Field("user.name", "text", "Name of the real user."),
+    Field("user.effective.id", "int", "Effective user id, when it differs."),
+    Field("user.audit.id", "int", "Login user id (audit)."),
+    Field("group.id", "int", "Real group id."),
+    Field("container.id", "text", "Container, from its cgroup."),
+    Field("container.name", "text", "Container's name."),
+    Field("container.image.name", "text", "Container's image."),
+    Field("container.runtime", "text", "`docker`, `containerd`, `podman`, `cri-o`."),
+    Field("orchestrator.namespace", "text", "Kubernetes namespace."),
+    Field("orchestrator.resource.name", "text", "Kubernetes pod."),
+    Field("orchestrator.resource.type", "text", "`pod`."),
+    Field("service.name", "text", "systemd unit."),
+    Field("source.ip", "ip", "Local address, after the kernel chose it."),
+    Field("source.port", "int", "Local port, after the kernel chose it."),
+    Field("destination.ip", "ip", "Peer's address."),
+    Field("destination.port", "int", "Peer's port."),
+    Field("destination.address", "text", "Path or name of a peer whose family has no IP."),
+    Field("destination.domain", "text", "Name that this process resolved or sent."),
+    Field("network.transport", "text", "`tcp`, `udp`, `mptcp`, `unix`, ..."),
+    Field("network.type", "text", "`ipv4` or `ipv6`."),
+    Field("network.community_id", "text", "Community ID v1 of the flow."),
+    Field("connect.id", "int", "One per attempt, the same in every row about it."),
+    Field("connect.entry", "text", "Way into the kernel: `connect`, `io_uring`, ..."),
+    Field("connect.fd", "int", "Descriptor, as passed."),
+    Field("connect.addrlen", "int", "Length of the address, as passed.", "bytes"),
+    Field("connect.family", "text", "Address family of the socket, or of the address where there is no socket."),
+    Field("connect.type", "text", "Type of the socket."),
+    Field("connect.protocol", "int", "Protocol of the socket."),
+    Field("connect.sockaddr", "text", "The address in strace's notation."),
+    Field("connect.nonblocking", "bool", "The descriptor was non-blocking."),
+    Field("connect.fastopen", "bool", "TCP Fast Open was asked for."),
+    Field("connect.return", "int", "What the system call returned: 0 or -errno."),
+    Field("connect.verdict", "text", "What became of the attempt."),
+    Field("connect.errno", "text", "Error that the application gets, at the call or later."),
+    Field("connect.cause", "text", "Why, as one token; `unknown` when the evidence does not tell."),
+    Field("connect.evidence", "object", "What the cause rests on."),
+    Field("connect.swapped", "object", "Both addresses, where the one in user memory was not the one used."),
+    Field("connect.rewritten_from", "text", "Address asked for, when a cgroup program rewrote it."),
+    Field("connect.pattern", "text", "Client habit that is no failure."),
+    Field("connect.origin", "object", "For each argument: user or kernel memory, and whether it can change."),
+    Field("connect.cookie", "int", "Socket cookie."),
+    Field("connect.netns", "int", "Inode number of the socket's network namespace."),
+    Field("connect.lost_before", "int", "Attempts lost before this row, since the one before."),
+    Field("rule.name", "text", "Rule that matched."),
+    Field("rule.id", "text", "Its identifier."),
+)
+FIELDS: Mapping[str, Field] = MappingProxyType({field.name: field for field in _FIELDS})
+FIELD_TYPES: Mapping[str, str] = MappingProxyType({field.name: field.type for field in _FIELDS})
+
+
+def nest(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted names to nested objects: ``{"process.pid": 1}`` becomes ``{"process": {"pid": 1}}``."""
+    nested: dict[str, Any] = {}
+    for name, value in row.items():
+        *parents, last = name.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return nested
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The inverse of ``nest``: objects that are fields themselves stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        name = prefix + key
+        if isinstance(value, Mapping) and not (name in FIELDS and FIELDS[name].type == "object"):
+            flat.update(flatten(value, name + "."))
+        else:
+            flat[name] = value
+    return flat
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Names in the order of the schema; unknown ones last, as they came."""
+    rank = {name: i for i, name in enumerate(FIELDS)}
+    return sorted(names, key=lambda name: rank.get(name, len(rank)))

@@ -1,0 +1,149 @@
+"""From what the kernel reported of one attempt to what became of it, in one word.
+
+Rule of this file: pure. ``Evidence`` holds every value that a verdict or cause may rest on; ``judge`` turns it into
+the words of the interface, by tables. Rows share evidence, so this runs once per distinct combination.
+
+Sources: connect(2), net/ipv4/af_inet.c (__inet_stream_connect), net/unix/af_unix.c (unix_stream_connect).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import NamedTuple
+
+TCP_ESTABLISHED = 1
+TCP_CLOSE = 7
+ERESTARTSYS = 512  # include/linux/errno.h: never seen by the application, which gets EINTR or a second call
+
+SUCCESS = frozenset({"established", "associated", "dissolved"})
+UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EINTR, ERESTARTSYS})
+
+VERDICTS = {
+    "established": "the peer accepted",
+    "associated": "the peer is set; nothing was sent",
+    "dissolved": "the association was undone (AF_UNSPEC)",
+    "refused": "somebody answered: no",
+    "timed_out": "nobody answered in time",
+    "unreachable": "there is no way there",
+    "reset": "the peer broke it off",
+    "denied": "a policy or permission on this host forbids it",
+    "exhausted": "no port, backlog or memory left",
+    "invalid": "the caller's mistake",
+    "interrupted": "a signal ended the call",
+    "aborted": "the application gave up first",
+    "pending": "still under way",
+}
+
+# errno of the attempt -> verdict, where the family makes no difference
+BY_ERRNO = {
+    errno.ECONNREFUSED: "refused",
+    errno.ETIMEDOUT: "timed_out",
+    errno.ENETUNREACH: "unreachable",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETDOWN: "unreachable",
+    errno.EHOSTDOWN: "unreachable",
+    errno.ENODEV: "unreachable",
+    errno.ENXIO: "unreachable",
+    errno.ENOENT: "unreachable",
+    errno.ENOTDIR: "unreachable",
+    errno.ELOOP: "unreachable",
+    errno.ECONNRESET: "reset",
+    errno.EPERM: "denied",
+    errno.EACCES: "denied",
+    errno.EAGAIN: "exhausted",
+    errno.EADDRNOTAVAIL: "exhausted",
+    errno.EADDRINUSE: "exhausted",
+    errno.ENOMEM: "exhausted",
+    errno.ENOBUFS: "exhausted",
+    errno.EINTR: "interrupted",
+    ERESTARTSYS: "interrupted",
+    errno.EALREADY: "pending",
+    errno.EINPROGRESS: "pending",
+    errno.ECONNABORTED: "aborted",
+    errno.EPIPE: "aborted",
+    errno.ECANCELED: "aborted",
+}
+
+
+class Evidence(NamedTuple):
+    """What was seen of one attempt. Numbers are the kernel's; a missing value is None."""
+
+    family: int  # of the socket; 0 without one
+    type: int
+    protocol: int
+    asked_family: int  # of the address in user memory; 0 where it could not be read
+    addrlen: int
+    ret: int | None  # None: the call has not come back
+    state: int | None  # TCP state in which the socket settled; None: it did not
+    err: int  # sk_err then
+    soft: int  # sk_err_soft then
+    syns: int  # SYNs sent again
+    drop: str  # reason for which a packet of this socket was dropped on this host, as the kernel names it
+    followed: bool  # the socket went to SYN_SENT
+    rst: bool
+    exiting: bool  # closed by a dying process
+    local: bool  # the destination is this host
+    bound: bool  # the socket had a local port before
+    no_file: bool
+    not_socket: bool
+    unreadable: bool
+    given_up: bool  # still under way when the trace ended
+
+
+class Judgement(NamedTuple):
+    """The words for one attempt; ``errno`` is the error that the application gets (None: none)."""
+
+    verdict: str
+    errno: str | None
+    cause: str | None
+
+
+def error_of(e: Evidence) -> int:
+    """The error that the application gets in the end, as a number; 0 for none."""
+    if e.ret is not None and e.ret < 0 and -e.ret not in UNDER_WAY:
+        return -e.ret
+    if e.state is not None:
+        return e.err if e.state == TCP_CLOSE else 0
+    if e.ret is not None and e.ret < 0 and not e.followed:
+        return -e.ret if -e.ret != errno.EINPROGRESS else 0
+    return 0
+
+
+def verdict_of(e: Evidence) -> str:
+    """What became of the attempt, as one of VERDICTS."""
+    error = error_of(e)
+    if error:
+        return BY_ERRNO.get(error, "unreachable" if routed_away(e, error) else "invalid")
+    if e.state == TCP_CLOSE:
+        return "aborted"
+    if e.state is not None:
+        return "established"
+    if e.ret is None or e.ret < 0 or e.followed:
+        return "pending"
+    if e.asked_family == socket.AF_UNSPEC and e.addrlen >= 2:
+        return "dissolved"
+    return "established" if e.type in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET) else "associated"
+
+
+def routed_away(e: Evidence, error: int) -> bool:
+    """A well-formed call to a blackhole route fails with EINVAL (net/ipv4/route.c, RTN_BLACKHOLE)."""
+    well_formed = (e.family, e.asked_family) in ((2, 2), (10, 10), (10, 2)) and 16 <= e.addrlen <= 128
+    return error == errno.EINVAL and well_formed and not (e.asked_family == 10 and e.addrlen < 24)
+
+
+def judge(e: Evidence) -> Judgement:
+    """Verdict, error and cause of one attempt."""
+    from callout.cause import cause_of
+
+    error = error_of(e)
+    verdict = verdict_of(e)
+    name = "EINTR" if error == ERESTARTSYS else errno_name(error) if error else None
+    return Judgement(verdict, name, cause_of(e, verdict, error))
+
+
+def errno_name(number: int) -> str:
+    """Name of an error number as connect(2) and strace spell it: 95 is EOPNOTSUPP, 11 EAGAIN."""
+    if number == errno.EOPNOTSUPP:
+        return "EOPNOTSUPP"
+    return errno.errorcode.get(number, str(number))
