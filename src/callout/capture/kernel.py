@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,41 +24,16 @@ from callout.btf import Btf, Layout
 from callout.capture import columns, privileges
 from callout.capture.tiers import ESSENTIAL, SOCKET_PROGRAMS, TIERS, Program, Tier
 from callout.errors import NotPermittedError, UsageError
+from callout.narrowing import Narrowing
+
+if TYPE_CHECKING:
+    from callout.summary import Summary
 
 ROOM = 16384  # records of one drain
 IDLE_MS = 100  # longest sleep: bounds a missed wake-up and the reaction to a signal
 GATHER_MS = 50  # how long records may gather: rows appear within 200 ms of their verdict
 RING = 16 << 20
-BTF_PATH = "/sys/kernel/btf/vmlinux"
-
-
-@dataclass(frozen=True)
-class Narrowing:
-    """What the kernel side reports at all; empty means everything. ``outcome``: "success", "failure" or None."""
-
-    pids: tuple[int, ...] = ()
-    uids: tuple[int, ...] = ()
-    ports: tuple[int, ...] = ()
-    comms: tuple[str, ...] = ()
-    families: frozenset[int] = frozenset()
-    cgroup: str | None = None
-    outcome: str | None = None
-    phases: bool = False
-
-    def check(self) -> None:
-        """Raises UsageError where the kernel side has no room or a value is out of range."""
-        for name, values, room, top in (
-            ("process", self.pids, 16, 1 << 22),
-            ("user", self.uids, 16, (1 << 32) - 1),
-            ("port", self.ports, 32, 65535),
-        ):
-            if len(values) > room:
-                raise UsageError(f"at most {room} {name} numbers can be given, not {len(values)}")
-            for value in values:
-                if not 0 <= value <= top:
-                    raise UsageError(f"{name} number {value} is out of range (0 to {top})")
-        if len(self.comms) > 8:
-            raise UsageError(f"at most 8 process names can be given, not {len(self.comms)}")
+FAMILY_BITS = {2: 1, 10: 2, 0: 4}  # as narrow.h tests them
 
 
 class ProgramState(NamedTuple):
@@ -228,6 +203,28 @@ class KernelSource:
                 self.wait()
             yield batch
 
+    def finish(self, summary: Summary) -> Iterator[Batch]:
+        """Detaches, then yields what is in the ring and what is still under way. Adds the counters to the summary."""
+        assert self._loaded
+        counters = self.counters()  # before detaching: libbpf forgets a program's misses with its link
+        lib.co_detach(self._loaded.handle)
+        while len(batch := self.read()):
+            yield batch
+        yield self.pending()
+        after = self.counters()
+        summary.attempts = after.entered
+        summary.lost = after.lost
+        summary.withheld = after.withheld
+        summary.extra = {
+            name: number
+            for name, number in (
+                ("orphaned", after.orphaned),
+                ("unfollowed", after.unfollowed),
+                ("missed", sum(counters.missed.values())),
+            )
+            if number
+        }
+
     def wait(self) -> None:
         """Sleeps until there are records, letting some gather. A signal ends the sleep early."""
         assert self._loaded
@@ -269,16 +266,17 @@ def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
     value = np.zeros(1, layout.dtype)
     row = value[0]
     for name, numbers in (
-        ("pids", narrowing.pids),
-        ("uids", narrowing.uids),
-        ("ports", tuple(int.from_bytes(port.to_bytes(2, "big"), "little") for port in narrowing.ports)),
+        ("pids", sorted(narrowing.pids or ())),
+        ("uids", sorted(narrowing.uids or ())),
+        ("ports", [int.from_bytes(port.to_bytes(2, "big"), "little") for port in sorted(narrowing.ports or ())]),
     ):
         row[name][: len(numbers)] = numbers
         row["n" + name] = len(numbers)
-    for i, comm in enumerate(narrowing.comms):
+    for i, comm in enumerate(sorted(narrowing.comms or ())):
         row["comms"][i] = np.frombuffer(os.fsencode(comm)[:15].ljust(16, b"\0"), "<u8")
-    row["ncomms"] = len(narrowing.comms)
-    row["families"] = (1 if 2 in narrowing.families else 0) | (2 if 10 in narrowing.families else 0)
+    row["ncomms"] = len(narrowing.comms or ())
+    row["families"] = sum(bit for family, bit in FAMILY_BITS.items() if family in (narrowing.families or ()))
+    row["nothing"] = any(v is not None and not v for v in (narrowing.pids, narrowing.uids, narrowing.ports, narrowing.comms, narrowing.families))
     row["outcome"] = {None: 0, "success": 1, "failure": 2}[narrowing.outcome]
     row["phases"] = narrowing.phases
     row["id_base"] = secrets.randbits(12) << 41

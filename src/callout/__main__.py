@@ -1,0 +1,7 @@
+"""``python -m callout``."""
+
+import sys
+
+from callout.cli import main
+
+sys.exit(main())

@@ -1,0 +1,54 @@
+"""Tracing from Python: ``callout.trace``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+
+from callout.batch import Batch
+from callout.capture.kernel import KernelSource
+from callout.narrowing import Narrowing, compile_wanted
+from callout.pipeline import Stop
+from callout.summary import Summary
+
+
+class trace:  # noqa: N801 - reads as the verb that it is
+    """Attempts of this host that match a filter, as batches; a context manager over an iterator.
+
+    ``filter``: an expression (empty: all attempts). ``seconds``: stop after that long (None: until the ``with`` block
+    ends). ``narrowing``: what options such as ``-p`` say. Batches are never empty. Raises NotPermittedError without
+    the needed rights, UsageError for a bad filter. ``summary`` holds the totals once the iterator has ended.
+    """
+
+    def __init__(self, filter: str = "", seconds: float | None = None, narrowing: Narrowing | None = None) -> None:
+        self._wanted = compile_wanted(narrowing or Narrowing(), filter, live=True)
+        self._source = KernelSource(self._wanted.kernel)
+        self._seconds = seconds
+        self.summary = Summary()
+
+    def __enter__(self) -> trace:
+        self._source.__enter__()
+        self._stop = Stop(self._seconds)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._source.close()
+
+    def stop(self) -> None:
+        """Ends the iteration after what is already recorded."""
+        self._stop.requested = True
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._source.batches():
+            yield from self._matching(batch)
+            if self._stop.now():
+                break
+        for batch in self._source.finish(self.summary):
+            yield from self._matching(batch)
+
+    def _matching(self, batch: Batch) -> Iterator[Batch]:
+        if len(batch) and self._wanted.mask is not None:
+            batch = batch.select(self._wanted.mask(batch))
+        if len(batch):
+            self.summary.add(batch)
+            yield batch

@@ -1,0 +1,125 @@
+"""What a user asks to be narrowed to, in the forms that the sources need.
+
+Rule of this file: pure. Options and filter become (a) what the kernel side checks, which may let more through, and
+(b) an expression that decides exactly. A recorded source has only (b).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from callout.errors import UsageError
+
+if TYPE_CHECKING:
+    from callout.batch import Array, Batch
+
+ROOM = {"pids": 16, "uids": 16, "ports": 32, "comms": 8}
+TOP = {"pids": 1 << 22, "uids": (1 << 32) - 1, "ports": 65535, "comms": 0}
+WORDS = {"pids": "process", "uids": "user", "ports": "port", "comms": "process name"}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """Which attempts to report; None means all. ``families``: AF_ numbers of the address; ``outcome``: success, failure."""
+
+    pids: frozenset[int] | None = None
+    uids: frozenset[int] | None = None
+    ports: frozenset[int] | None = None
+    comms: frozenset[str] | None = None
+    families: frozenset[int] | None = None
+    outcome: str | None = None
+    cgroup: str | None = None
+    phases: bool = False
+
+    def check(self) -> None:
+        """Raises UsageError where a value is out of range or there are more than the kernel side has room for."""
+        for name, room in ROOM.items():
+            values = getattr(self, name) or ()
+            if len(values) > room:
+                raise UsageError(
+                    f"at most {room} {WORDS[name]} values can be given as options, not {len(values)}",
+                    "use a filter: it takes any number",
+                )
+            for value in values:
+                if isinstance(value, int) and not 0 <= value <= TOP[name]:
+                    raise UsageError(f"{WORDS[name]} number {value} is out of range (0 to {TOP[name]})")
+
+    def text(self) -> str:
+        """The same as a filter expression; empty if nothing is narrowed. A cgroup and phases cannot be said so."""
+        parts = []
+        for field, values in (
+            ("process.pid", self.pids),
+            ("user.id", self.uids),
+            ("destination.port", self.ports),
+            ("process.name", self.comms),
+        ):
+            if values is not None:
+                parts.append(f"{field} in ({', '.join(quoted(v) for v in sorted(values))})")
+        if self.families is not None:
+            kinds = [name for name, number in (("ipv4", 2), ("ipv6", 10)) if number in self.families]
+            parts.append(f"network.type in ({', '.join(kinds)})")
+        if self.outcome:
+            parts.append(f"event.outcome = {self.outcome}")
+        return " and ".join(parts)
+
+
+def quoted(value: object) -> str:
+    """A value as the expression language takes it."""
+    if isinstance(value, int):
+        return str(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """``kernel`` goes to a live source; ``mask`` decides over its batches (None: the kernel side decides exactly)."""
+
+    kernel: Narrowing
+    mask: Callable[[Batch], Array] | None
+
+
+def compile_wanted(options: Narrowing, filter_text: str, live: bool) -> Wanted:
+    """What to load and what to evaluate for these options and this filter. Raises UsageError on either."""
+    options.check()
+    texts = [filter_text] if live else [options.text(), filter_text]
+    text = " and ".join(f"({t})" for t in texts if t)
+    if not text:
+        return Wanted(options, None)
+    from callout.expression import ExpressionError, parse, pushdown
+    from callout.schema import FIELD_TYPES
+
+    if filter_text:
+        parse_or_usage(parse, ExpressionError, filter_text, FIELD_TYPES)
+    expression = parse_or_usage(parse, ExpressionError, text, FIELD_TYPES)
+    pushed = pushdown(expression)
+    return Wanted(merge(options, pushed), expression.mask)
+
+
+def parse_or_usage(parse: Any, problem: type[ValueError], text: str, fields: Any) -> Any:
+    """Parses a filter; what is wrong with it becomes a UsageError."""
+    try:
+        return parse(text, fields)
+    except problem as error:
+        raise UsageError(f"filter: {error}") from error
+
+
+def merge(options: Narrowing, pushed: Any) -> Narrowing:
+    """Both narrowings at once; what the kernel side has no room for is left to the mask."""
+
+    def both(a: frozenset[T] | None, b: frozenset[T] | None) -> frozenset[T] | None:
+        return b if a is None else a if b is None else a & b
+
+    changes: dict[str, Any] = {}
+    for name in ("pids", "uids", "ports", "comms", "families"):
+        value = both(getattr(options, name), getattr(pushed, name))
+        fits = value is None or (len(value) <= ROOM.get(name, 16) and all(
+            not isinstance(v, int) or 0 <= v <= TOP.get(name, 1 << 32) for v in value
+        ))
+        changes[name] = value if fits else getattr(options, name)
+    if pushed.outcome and not options.outcome:
+        changes["outcome"] = pushed.outcome
+    return replace(options, **changes)

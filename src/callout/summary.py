@@ -1,0 +1,123 @@
+"""What a run came to: attempts, verdicts, and everything that is missing.
+
+Rule of this file: counts only, and cheap to import. Attempts made = rows + hidden + withheld + lost, and a loss is
+never silent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from callout.terminal import duration, paint, width
+
+if TYPE_CHECKING:
+    from callout.batch import Batch
+
+# Verdicts that are no failure, best last; all others are failures and come first in the totals.
+MILD = ("pending", "dissolved", "associated", "established")
+NO_VERDICT = "attempt"  # event.action of the extra row of --phases, which is about an attempt that has its own row
+
+
+@dataclass
+class Summary:
+    """Totals of one run; sources and the pipeline may set any of them.
+
+    ``attempts`` were made, ``rows`` were written (the extra rows of --phases included), ``hidden`` a filter kept
+    back, ``withheld`` the kernel side kept back, ``lost`` were seen but never got here. ``extra`` counts whatever
+    else a source could not follow, by its own words. ``seconds`` is how long the run took.
+    """
+
+    attempts: int = 0
+    rows: int = 0
+    lost: int = 0
+    withheld: int = 0
+    hidden: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    extra: dict[str, int] = field(default_factory=dict)
+
+    def add(self, batch: Batch) -> None:
+        """Counts the rows of a batch, and the attempts and verdicts among them."""
+        self.rows += len(batch)
+        self.attempts += len(batch) - _tally(batch, "event.action")[NO_VERDICT]
+        self.verdicts.update(_tally(batch, "connect.verdict"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All totals, for programs."""
+        return {
+            "attempts": self.attempts,
+            "rows": self.rows,
+            "lost": self.lost,
+            "withheld": self.withheld,
+            "hidden": self.hidden,
+            "verdicts": dict(self.by_gravity()),
+            "seconds": self.seconds,
+            "extra": dict(self.extra),
+        }
+
+    def by_gravity(self) -> list[tuple[str, int]]:
+        """Verdicts and their counts: failures before the rest, then the most frequent first."""
+
+        def gravity(item: tuple[str, int]) -> tuple[int, int, str]:
+            verdict, count = item
+            return (MILD.index(verdict) + 1 if verdict in MILD else 0, -count, verdict)
+
+        return sorted(self.verdicts.items(), key=gravity)
+
+    def lines(self, color: bool = False, columns: int = 80) -> list[str]:
+        """The totals for people, at most ``columns`` wide where words allow; a loss comes last and is loud."""
+        head = f"{self.attempts:,} attempt{'s' * (self.attempts != 1)} in {duration(int(self.seconds * 1e9))}"
+        tallies = [
+            (f"{count:,} {verdict}", _color(verdict)) for verdict, count in self.by_gravity()
+        ]
+        lines = _wrap(head + ": " if tallies else head, tallies, columns, color)
+        kept = [(self.hidden, "by the filter"), (self.withheld, "in the kernel")]
+        if any(count for count, _ in kept):
+            told = ", ".join([f"{count:,} {where}" for count, where in kept if count])
+            lines.append(f"not shown: {told}")
+        if self.extra:
+            told = ", ".join([f"{count:,} {what}" for what, count in self.extra.items()])
+            lines.append(paint(f"not followed to the end: {told}", "yellow", color))
+        if self.lost:
+            one = self.lost == 1
+            words = f"LOST {self.lost:,} attempt{'' if one else 's'}: what is shown is incomplete"
+            lines.append(paint(words, "loud", color))
+        return lines
+
+
+def _color(verdict: str) -> str:
+    return {"pending": "yellow"}.get(verdict, "green" if verdict in MILD else "red")
+
+
+def _tally(batch: Batch, name: str) -> Counter[str]:
+    """How often each value of a column occurs; empty where the batch does not have it."""
+    import numpy as np
+
+    from callout.batch import Coded
+
+    if name not in batch or not len(batch):
+        return Counter()
+    column = batch.column(name)
+    if not isinstance(column, Coded):
+        raise TypeError(f"{name} holds text and has to be a Coded column")
+    counts = np.bincount(column.codes + 1, minlength=len(column.values) + 1)[1:]
+    tally: Counter[str] = Counter()
+    for code in np.flatnonzero(counts).tolist():
+        tally[column.values[code]] += int(counts[code])
+    return tally
+
+
+def _wrap(head: str, pieces: list[tuple[str, str]], columns: int, color: bool) -> list[str]:
+    """``head`` and the pieces, separated by commas, broken between pieces; later lines are indented by two."""
+    lines, line, used = [], head, width(head)
+    for i, (text, paint_as) in enumerate(pieces):
+        glue = "" if not i else ", "
+        end = "," if i + 1 < len(pieces) else ""
+        if i and used + len(glue) + width(text + end) > columns:
+            lines.append(line + ",")
+            line, used, glue = "  ", 2, ""
+        line += glue + paint(text, paint_as, color)
+        used += len(glue) + width(text)
+    return [*lines, line]
