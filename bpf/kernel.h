@@ -39,7 +39,7 @@ enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
 enum { BPF_RB_AVAIL_DATA = 0 };
 
 enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7 }; /* net/tcp_states.h */
-enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10 };
+enum { AF_UNSPEC = 0, AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10 };
 enum { O_NONBLOCK = 04000, FMODE_PATH = 0x4000, S_IFMT = 0170000, S_IFSOCK = 0140000, PF_EXITING = 4 };
 enum { EINTR = 4, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512 };
 
@@ -124,5 +124,10 @@ struct user_pt_regs { u64 regs[31]; u64 sp; u64 pc; u64 pstate; } __kernel;
 struct pt_regs { struct user_pt_regs user_regs; u64 orig_x0; } __kernel;
 #endif
 #define __VMLINUX_H__
+
+/* Keeps the compiler from having two copies of a value, of which the verifier sees only one bounded (libbpf 0.6 has it). */
+#ifndef barrier_var
+#define barrier_var(var) asm volatile("" : "+r"(var))
+#endif
 
 #endif

@@ -125,7 +125,9 @@ struct narrowing {
 	u32 nuids;
 	u32 nports;
 	u32 ncomms;
-	u32 families DOC("bit 0 IPv4, bit 1 IPv6; 0 for all families");
+	u32 families DOC("bit 0 AF_INET, bit 1 AF_INET6, bit 2 AF_UNSPEC; 0 for all families");
+	u32 nothing DOC("the conditions exclude each other: no attempt can match");
+	u32 pad;
 	u32 outcome DOC("0 all, 1 only succeeded, 2 only failed");
 	u32 phases DOC("also submit a record at entry");
 	u64 id_base DOC("upper bits of every attempt's id");

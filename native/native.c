@@ -29,6 +29,11 @@
 #define FSCONFIG_CMD_CREATE 6
 #endif
 
+#ifndef LIBBPF_MAJOR_VERSION /* before 0.6 the headers do not tell; 0.5 (Ubuntu 22.04) is the oldest that builds */
+#define LIBBPF_MAJOR_VERSION 0
+#define LIBBPF_MINOR_VERSION 5
+#endif
+
 #define MAX_LINKS 64
 
 struct callout {
@@ -378,12 +383,17 @@ const char *co_enum_name(const char *enumeration, unsigned int value)
 	return "";
 }
 
+void co_detach(struct callout *c)
+{
+	while (c->nlinks)
+		bpf_link__destroy(c->links[--c->nlinks]);
+}
+
 void co_close(struct callout *c)
 {
 	if (!c)
 		return;
-	for (int i = 0; i < c->nlinks; i++)
-		bpf_link__destroy(c->links[i]);
+	co_detach(c);
 	if (c->bell)
 		munmap(c->bell, sysconf(_SC_PAGESIZE));
 	if (c->producer)

@@ -45,6 +45,8 @@ int co_cpus(void);
 /* Name of a constant of an enumeration of the running kernel (its BTF); "" if there is none. */
 const char *co_enum_name(const char *enumeration, unsigned int value);
 
+/* Detaches every program; maps and the ring stay readable. */
+void co_detach(struct callout *c);
 void co_close(struct callout *c);
 /* libbpf's messages since the last co_open or co_load, as text. */
 const char *co_log(void);

@@ -24,6 +24,8 @@ static __always_inline bool comm_wanted(void)
 
 static __always_inline bool caller_wanted(struct task_struct *task)
 {
+	if (narrow.nothing)
+		return false;
 	if (narrow.npids && !ONE_OF(narrow.pids, narrow.npids, 16, (u32)task->tgid))
 		return false;
 	if (narrow.nuids && !ONE_OF(narrow.uids, narrow.nuids, 16, task->real_cred->uid.val))
@@ -41,7 +43,7 @@ static __always_inline bool address_wanted(const u8 *sockaddr)
 	u16 family = *(u16 *)sockaddr;
 
 	if (narrow.families) {
-		u32 bit = family == AF_INET ? 1 : family == AF_INET6 ? 2 : 0;
+		u32 bit = family == AF_INET ? 1 : family == AF_INET6 ? 2 : family == AF_UNSPEC ? 4 : 0;
 		if (!(narrow.families & bit))
 			return false;
 	}

@@ -1,7 +1,7 @@
 """What a user asks to be narrowed to, in the forms that the sources need.
 
-Rule of this file: pure. Options and filter become (a) what the kernel side checks, which may let more through, and
-(b) an expression that decides exactly. A recorded source has only (b).
+Rule of this file: pure. Options and filter become (a) what the kernel side checks, which may let more
+through, and (b) an expression that decides exactly. A recorded source has only (b).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Narrowing:
-    """Which attempts to report; None means all. ``families``: AF_ numbers of the address; ``outcome``: success, failure."""
+    """Which attempts to report; None: all. ``families``: AF_ numbers; ``outcome``: success or failure."""
 
     pids: frozenset[int] | None = None
     uids: frozenset[int] | None = None
@@ -35,7 +35,7 @@ class Narrowing:
     phases: bool = False
 
     def check(self) -> None:
-        """Raises UsageError where a value is out of range or there are more than the kernel side has room for."""
+        """Raises UsageError where a value is out of range or there are more than the kernel side takes."""
         for name, room in ROOM.items():
             values = getattr(self, name) or ()
             if len(values) > room:
@@ -48,7 +48,9 @@ class Narrowing:
                     raise UsageError(f"{WORDS[name]} number {value} is out of range (0 to {TOP[name]})")
 
     def text(self) -> str:
-        """The same as a filter expression; empty if nothing is narrowed. A cgroup and phases cannot be said so."""
+        """The same as a filter, empty if nothing is narrowed. A cgroup and phases cannot be said that way."""
+        from callout.expression.tree import quoted
+
         parts = []
         for field, values in (
             ("process.pid", self.pids),
@@ -57,7 +59,8 @@ class Narrowing:
             ("process.name", self.comms),
         ):
             if values is not None:
-                parts.append(f"{field} in ({', '.join(quoted(v) for v in sorted(values))})")
+                words = [str(v) if isinstance(v, int) else quoted(v) for v in sorted(values)]
+                parts.append(f"{field} in ({', '.join(words)})")
         if self.families is not None:
             kinds = [name for name, number in (("ipv4", 2), ("ipv6", 10)) if number in self.families]
             parts.append(f"network.type in ({', '.join(kinds)})")
@@ -66,17 +69,9 @@ class Narrowing:
         return " and ".join(parts)
 
 
-def quoted(value: object) -> str:
-    """A value as the expression language takes it."""
-    if isinstance(value, int):
-        return str(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
-
-
 @dataclass(frozen=True)
 class Wanted:
-    """``kernel`` goes to a live source; ``mask`` decides over its batches (None: the kernel side decides exactly)."""
+    """``kernel`` goes to a live source; ``mask`` decides over its batches (None: the kernel side decides)."""
 
     kernel: Narrowing
     mask: Callable[[Batch], Array] | None
@@ -116,9 +111,10 @@ def merge(options: Narrowing, pushed: Any) -> Narrowing:
     changes: dict[str, Any] = {}
     for name in ("pids", "uids", "ports", "comms", "families"):
         value = both(getattr(options, name), getattr(pushed, name))
-        fits = value is None or (len(value) <= ROOM.get(name, 16) and all(
-            not isinstance(v, int) or 0 <= v <= TOP.get(name, 1 << 32) for v in value
-        ))
+        fits = value is None or (
+            len(value) <= ROOM.get(name, 16)
+            and all(not isinstance(v, int) or 0 <= v <= TOP.get(name, 1 << 32) for v in value)
+        )
         changes[name] = value if fits else getattr(options, name)
     if pushed.outcome and not options.outcome:
         changes["outcome"] = pushed.outcome

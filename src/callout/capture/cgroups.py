@@ -1,6 +1,7 @@
 """Where the cgroup v2 hierarchy is mounted, and what directory a cgroup id is.
 
-Rule of this file: reads /proc and /sys, changes nothing. Sources: cgroups(7), Documentation/admin-guide/cgroup-v2.rst.
+Rule of this file: reads /proc and /sys, changes nothing. Sources: cgroups(7),
+Documentation/admin-guide/cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from pathlib import Path
 
 
 def hierarchy(mounts: str | None = None) -> str | None:
-    """Mount point of the cgroup v2 hierarchy (unified or hybrid), or None. ``mounts``: text as in /proc/self/mounts."""
+    """Mount point of the cgroup v2 hierarchy, or None. ``mounts``: text as in /proc/self/mounts."""
     for line in (mounts if mounts is not None else Path("/proc/self/mounts").read_text()).splitlines():
         fields = line.split()
         if len(fields) > 2 and fields[2] == "cgroup2":

@@ -1,6 +1,7 @@
 """From the kernel's records to the columns of the schema.
 
-Rule of this file: values in, columns out; each column is computed when it is asked for, once per distinct value.
+Rule of this file: values in, columns out; each column is computed when it is asked for, once per distinct
+value.
 """
 
 from __future__ import annotations
@@ -21,9 +22,26 @@ from callout.sockaddr import decode_sockaddr, family_name, parse_sockaddr
 
 Records = np.ndarray[Any, Any]
 
-TYPE_NAMES = {1: "SOCK_STREAM", 2: "SOCK_DGRAM", 3: "SOCK_RAW", 4: "SOCK_RDM", 5: "SOCK_SEQPACKET", 6: "SOCK_DCCP", 10: "SOCK_PACKET"}
+TYPE_NAMES = {
+    1: "SOCK_STREAM",
+    2: "SOCK_DGRAM",
+    3: "SOCK_RAW",
+    4: "SOCK_RDM",
+    5: "SOCK_SEQPACKET",
+    6: "SOCK_DCCP",
+    10: "SOCK_PACKET",
+}
 # IANA protocol numbers of sockets of the internet families; 262 is IPPROTO_MPTCP (include/uapi/linux/in.h)
-TRANSPORTS = {6: "tcp", 17: "udp", 1: "icmp", 58: "ipv6-icmp", 33: "dccp", 132: "sctp", 136: "udplite", 262: "mptcp"}
+TRANSPORTS = {
+    6: "tcp",
+    17: "udp",
+    1: "icmp",
+    58: "ipv6-icmp",
+    33: "dccp",
+    132: "sctp",
+    136: "udplite",
+    262: "mptcp",
+}
 
 # What a judgement rests on, as one contiguous key per row.
 EVIDENCE = np.dtype(
@@ -38,19 +56,21 @@ EVIDENCE = np.dtype(
 
 
 class Decoder:
-    """Turns records of one object into batches: knows its enumerations, and the drop reasons of this kernel."""
+    """Turns records of one object into batches: knows its enumerations and this kernel's drop reasons."""
 
     def __init__(self, btf: Btf, drop_reasons: Callable[[int], str] | None = None) -> None:
         self.flags = btf.enum("attempt_flag")
         self.phases = btf.enum("record_phase")
-        self.entries = {number: name.removeprefix("ENTRY_").lower() for name, number in btf.enum("entry_path").items()}
+        self.entries = {
+            number: name.removeprefix("ENTRY_").lower() for name, number in btf.enum("entry_path").items()
+        }
         self._drop_reason = drop_reasons or identity.drop_reason
         self._host = os.uname().nodename
         self._lost: dict[int, int] = {}
         self._offset = 0
 
     def offset(self) -> int:
-        """Nanoseconds from CLOCK_BOOTTIME to UTC: kept until the clock is set, so that a start time stays the same."""
+        """Nanoseconds from CLOCK_BOOTTIME to UTC: kept until the clock is set, so that start times stay."""
         now = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         if abs(now - self._offset) > 1_000_000:
             self._offset = now
@@ -98,7 +118,9 @@ class Columns:
             "event.kind": lambda: self.constant("event"),
             "event.category": lambda: self.constant(["network"]),
             "event.type": lambda: self.judged(event_type),
-            "event.action": lambda: coded(r["phase"], lambda p: "attempt" if p == self.d.phases["PHASE_ATTEMPT"] else "connect"),
+            "event.action": lambda: coded(
+                r["phase"], lambda p: "attempt" if p == self.d.phases["PHASE_ATTEMPT"] else "connect"
+            ),
             "event.outcome": lambda: self.judged(outcome),
             "event.duration": self.duration,
             "host.name": lambda: self.constant(self.d._host),
@@ -113,7 +135,9 @@ class Columns:
             "user.effective.id": lambda: Plain(r["euid"], r["euid"] != r["uid"]),
             "group.id": lambda: Plain(r["gid"]),
             "source.ip": self.source_ip,
-            "source.port": lambda: Plain(r["sport"].astype(np.uint16), self.flag("FLAG_LOCAL") & (r["sport"] != 0)),
+            "source.port": lambda: Plain(
+                r["sport"].astype(np.uint16), self.flag("FLAG_LOCAL") & (r["sport"] != 0)
+            ),
             "destination.ip": lambda: self.destination("ip"),
             "destination.port": lambda: self.destination_port(),
             "destination.address": lambda: self.destination("address"),
@@ -163,7 +187,7 @@ class Columns:
         return Plain(np.where(known, r["ended"] - r["began"], 0).astype(np.int64), known & (r["ended"] != 0))
 
     def entity_id(self) -> Column:
-        """Start time and pid name a process for good; the start is in clock ticks of the kernel's own clock, so it never moves."""
+        """Start time and pid name a process for good; the start is on CLOCK_BOOTTIME, so it never moves."""
         keys = np.empty(len(self.r), [("start", "u8"), ("pid", "u4"), ("pad", "u4")])
         keys["start"], keys["pid"], keys["pad"] = self.r["start"], self.r["pid"], 0
         return coded(keys, lambda key: f"{key['start']:x}-{key['pid']:x}")
@@ -187,8 +211,16 @@ class Columns:
             r = self.r
             odd = self.flag("FLAG_UNREADABLE") | (r["addrlen"] < 2)
             k = np.empty(len(r), [("data", "V128"), ("pointer", "u8"), ("addrlen", "i4"), ("odd", "i4")])
-            k["data"] = r["sockaddr"].view("V128").ravel() if r["sockaddr"].flags.c_contiguous else np.ascontiguousarray(r["sockaddr"]).view("V128").ravel()
-            k["pointer"], k["addrlen"], k["odd"] = np.where(odd, r["pointer"], 0), r["addrlen"], self.flag("FLAG_UNREADABLE")
+            k["data"] = (
+                r["sockaddr"].view("V128").ravel()
+                if r["sockaddr"].flags.c_contiguous
+                else np.ascontiguousarray(r["sockaddr"]).view("V128").ravel()
+            )
+            k["pointer"], k["addrlen"], k["odd"] = (
+                np.where(odd, r["pointer"], 0),
+                r["addrlen"],
+                self.flag("FLAG_UNREADABLE"),
+            )
             codes, first = distinct(k)
             rows = k[first]
             return codes, [
@@ -212,12 +244,14 @@ class Columns:
     def family(self) -> Column:
         """Family of the socket; of the address where there is no socket."""
         codes, rows = self.asked()
-        asked = np.array([int.from_bytes(d[:2], "little") if n >= 2 and not bad else -1 for d, n, _, bad in rows], np.int32)
+        asked = np.array(
+            [int.from_bytes(d[:2], "little") if n >= 2 and not bad else -1 for d, n, _, bad in rows], np.int32
+        )
         numbers = np.where(self.r["family"] != 0, self.r["family"].astype(np.int32), asked[codes])
         return coded(numbers, lambda n: None if n < 0 else family_name(int(n)))
 
     def peers(self) -> tuple[Any, list[dict[str, Any]]]:
-        """Codes and distinct destinations: what the kernel used where it is known, else what was asked for."""
+        """Codes and distinct destinations: what the kernel used where that is known, else what was asked."""
 
         def make() -> tuple[Any, list[dict[str, Any]]]:
             r = self.r
@@ -271,7 +305,20 @@ class Columns:
     def _judge(self) -> tuple[Any, list[tuple[verdict.Evidence, verdict.Judgement]]]:
         r = self.r
         k = np.zeros(len(r), EVIDENCE)
-        for name in ("family", "type", "state", "protocol", "addrlen", "ret", "flags", "err", "soft", "drop", "syns", "phase"):
+        for name in (
+            "family",
+            "type",
+            "state",
+            "protocol",
+            "addrlen",
+            "ret",
+            "flags",
+            "err",
+            "soft",
+            "drop",
+            "syns",
+            "phase",
+        ):
             k[name] = r[name]
         k["asked"] = np.ascontiguousarray(r["sockaddr"][:, :2]).view("<u2").ravel()
         k["local"] = (r["daddr"] == r["saddr"]).all(axis=1)

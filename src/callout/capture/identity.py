@@ -22,6 +22,6 @@ def user_name(uid: int) -> str | None:
 
 @cache
 def drop_reason(number: int) -> str:
-    """Name of an skb_drop_reason of the running kernel (its numbers change between releases), without its prefix."""
+    """Name of an skb_drop_reason of the running kernel, without its prefix: numbers differ by release."""
     text = ffi.string(lib.co_enum_name(b"skb_drop_reason", number)).decode()
     return text.removeprefix("SKB_DROP_REASON_") or str(number)

@@ -1,7 +1,7 @@
 """The live source: loads the BPF programs, drains their ring, hands out batches.
 
-Rule of this file: the only user of ``_native`` besides ``batch.distinct``. It moves records and counts losses; what the
-values mean is decided in ``columns``.
+Rule of this file: the only user of ``_native`` besides ``batch.distinct``. It moves records and counts
+losses; what the values mean is decided in ``columns``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FAMILY_BITS = {2: 1, 10: 2, 0: 4}  # as narrow.h tests them
 
 
 class ProgramState(NamedTuple):
-    """What became of one program: ``error`` is None when it is attached, else the kernel's or libbpf's words."""
+    """What became of one program: ``error`` is None when attached, else the kernel's or libbpf's words."""
 
     program: Program
     error: str | None
@@ -51,7 +51,11 @@ def read_object() -> bytes:
 def libbpf_error(action: str, number: int) -> str:
     """One line for a failed libbpf call: the last meaningful line of its log, and the error."""
     lines = [line.strip() for line in ffi.string(lib.co_log()).decode(errors="replace").splitlines()]
-    told = [line for line in lines if "failed" in line.lower() or "error" in line.lower() or "not " in line.lower()]
+    told = [
+        line
+        for line in lines
+        if "failed" in line.lower() or "error" in line.lower() or "not " in line.lower()
+    ]
     reason = f"{verdict.errno_name(-number)} ({os.strerror(-number)})"
     return f"{action}: {reason}" + (f"; {told[0].removeprefix('libbpf: ')}" if told else "")
 
@@ -141,7 +145,9 @@ class KernelSource:
     def _load(self, constants: np.ndarray[Any, Any]) -> None:
         tiers = [t for t in TIERS if self._asked_tier in (None, t.name)]
         if not tiers:
-            raise UsageError(f"there is no tier {self._asked_tier!r}", f"choose from: {', '.join(t.name for t in TIERS)}")
+            raise UsageError(
+                f"there is no tier {self._asked_tier!r}", f"choose from: {', '.join(t.name for t in TIERS)}"
+            )
         refusals = []
         for tier in tiers:
             try:
@@ -157,7 +163,7 @@ class KernelSource:
         )
 
     def _try_tier(self, tier: Tier, constants: np.ndarray[Any, Any]) -> Loaded:
-        """Loads a tier with all socket programs, or with those that load alone. Raises OSError if the tier fails."""
+        """Loads a tier with all socket programs, or those that load alone. OSError if the tier fails."""
         self.states = []
         try:
             loaded = Loaded((*SOCKET_PROGRAMS, *tier.programs), constants, self._ring)
@@ -186,7 +192,9 @@ class KernelSource:
             return False
         return True
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -196,7 +204,7 @@ class KernelSource:
             self._loaded = None
 
     def batches(self) -> Iterator[Batch]:
-        """Batches as they come, for ever; an empty one at least every 100 ms, so that a caller can decide to stop."""
+        """Batches as they come, for ever; at least one every 100 ms, if empty, so that a caller can stop."""
         while self._loaded:
             batch = self.read()
             if not len(batch):
@@ -204,7 +212,7 @@ class KernelSource:
             yield batch
 
     def finish(self, summary: Summary) -> Iterator[Batch]:
-        """Detaches, then yields what is in the ring and what is still under way. Adds the counters to the summary."""
+        """Detaches, yields what is in the ring and what is under way, and fills in the summary's counters."""
         assert self._loaded
         counters = self.counters()  # before detaching: libbpf forgets a program's misses with its link
         lib.co_detach(self._loaded.handle)
@@ -241,7 +249,7 @@ class KernelSource:
         return self._decoder.batch(self._records[: self._lanes[0].rows].copy())
 
     def pending(self) -> Batch:
-        """The attempts that are still under way, as rows with the verdict `pending`; for the end of a trace."""
+        """The attempts still under way, as rows with the verdict `pending`; for the end of a trace."""
         assert self._loaded
         size = self.layout.dtype.itemsize + 8
         room = 32768
@@ -256,9 +264,14 @@ class KernelSource:
         assert self._loaded
         value = np.zeros(lib.co_cpus(), self._counters_layout.dtype)
         self._loaded.lookup("counters", 0, value)
-        totals = {name: int(value[name].sum()) for name in ("entered", "submitted", "withheld", "orphaned", "unfollowed")}
+        totals = {
+            name: int(value[name].sum())
+            for name in ("entered", "submitted", "withheld", "orphaned", "unfollowed")
+        }
         missed = {p.name: lib.co_missed(self._loaded.handle, p.name.encode()) for p in self._loaded.programs}
-        return Counters(**totals, lost=int(value["lost"].sum()), missed={k: v for k, v in missed.items() if v > 0})
+        return Counters(
+            **totals, lost=int(value["lost"].sum()), missed={k: v for k, v in missed.items() if v > 0}
+        )
 
 
 def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
@@ -268,7 +281,10 @@ def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
     for name, numbers in (
         ("pids", sorted(narrowing.pids or ())),
         ("uids", sorted(narrowing.uids or ())),
-        ("ports", [int.from_bytes(port.to_bytes(2, "big"), "little") for port in sorted(narrowing.ports or ())]),
+        (
+            "ports",
+            [int.from_bytes(port.to_bytes(2, "big"), "little") for port in sorted(narrowing.ports or ())],
+        ),
     ):
         row[name][: len(numbers)] = numbers
         row["n" + name] = len(numbers)
@@ -276,7 +292,10 @@ def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
         row["comms"][i] = np.frombuffer(os.fsencode(comm)[:15].ljust(16, b"\0"), "<u8")
     row["ncomms"] = len(narrowing.comms or ())
     row["families"] = sum(bit for family, bit in FAMILY_BITS.items() if family in (narrowing.families or ()))
-    row["nothing"] = any(v is not None and not v for v in (narrowing.pids, narrowing.uids, narrowing.ports, narrowing.comms, narrowing.families))
+    row["nothing"] = any(
+        v is not None and not v
+        for v in (narrowing.pids, narrowing.uids, narrowing.ports, narrowing.comms, narrowing.families)
+    )
     row["outcome"] = {None: 0, "success": 1, "failure": 2}[narrowing.outcome]
     row["phases"] = narrowing.phases
     row["id_base"] = secrets.randbits(12) << 41
@@ -299,4 +318,3 @@ def cgroup_place(path: str) -> tuple[int, int]:
         raise UsageError(f"cgroup {path}: {error.strerror}", f"give a directory below {root}") from error
     relative = os.path.relpath(full, root)
     return inode, 0 if relative == "." else relative.count("/") + 1
-

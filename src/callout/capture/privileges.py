@@ -27,7 +27,11 @@ def effective() -> int:
 def missing(mask: int) -> list[str]:
     """The needed capabilities that ``mask`` lacks."""
     admin = mask >> SYS_ADMIN & 1
-    return [name for name, bit in NEEDED.items() if not mask >> bit & 1 and not (admin and name != "CAP_NET_ADMIN")]
+    return [
+        name
+        for name, bit in NEEDED.items()
+        if not mask >> bit & 1 and not (admin and name != "CAP_NET_ADMIN")
+    ]
 
 
 def check() -> None:
@@ -41,5 +45,5 @@ def check() -> None:
     if not BTF.exists():
         raise NotPermittedError(
             f"this kernel ({os.uname().release}) has no BTF: {BTF} is missing",
-            "boot a kernel built with CONFIG_DEBUG_INFO_BTF (all of Debian 12, Ubuntu 22.04 and later have it)",
+            "boot a kernel built with CONFIG_DEBUG_INFO_BTF (Debian 12, Ubuntu 22.04 and later have it)",
         )

@@ -1,7 +1,8 @@
 """Which programs observe connect(2), best tier first, and what each is for.
 
-Rule of this file: data. A tier is one way to see the entry and exit of the call; the socket programs are shared by all
-tiers. Which of them this kernel takes is found out by trying (``capture.kernel``), never by its version.
+Rule of this file: data. A tier is one way to see the entry and exit of the call; the socket programs are
+shared by all tiers. Which of them this kernel takes is found out by trying (``capture.kernel``), never by its
+version.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Program(NamedTuple):
 
 
 class Tier(NamedTuple):
-    """A set of entry programs that belong together; ``tax_ns`` is what every other system call of the host pays."""
+    """Entry programs that belong together; ``tax_ns`` is what every other system call of the host pays."""
 
     name: str
     programs: tuple[Program, ...]
@@ -46,7 +47,9 @@ TIERS = (
         "tracepoint",
         (
             Program("tracepoint_connect_exit", "tp/syscalls/sys_exit_connect", "result of connect(2)"),
-            Program("tracepoint_connect_enter", "tp/syscalls/sys_enter_connect", "connect(2), native ABI only"),
+            Program(
+                "tracepoint_connect_enter", "tp/syscalls/sys_enter_connect", "connect(2), native ABI only"
+            ),
         ),
         (65, 115),
     ),

@@ -1,7 +1,7 @@
 """The command line: one module per verb, each with ``prepare(parser)`` and ``run(args) -> int``.
 
-Rule of this file: it parses, dispatches, and turns errors into one clear line and an exit status. Verbs import what is
-heavy when they run, so that ``callout --help`` starts at once.
+Rule of this file: it parses, dispatches, and turns errors into one clear line and an exit status. Verbs
+import what is heavy when they run, so that ``callout --help`` starts at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; docs are generated from it."""
-    top = Parser(prog="callout", description="Every call out of this host, called out: see and explain connect(2).")
+    top = Parser(
+        prog="callout", description="Every call out of this host, called out: see and explain connect(2)."
+    )
     top.add_argument("--version", action="version", version=f"callout {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for command in COMMANDS:

@@ -16,14 +16,26 @@ from typing import Any
 from callout.errors import UsageError
 from callout.narrowing import Narrowing
 
-UNITS = {"": 1.0, "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+UNITS = {
+    "": 1.0,
+    "ns": 1e-9,
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+}
 
 
 def duration(text: str) -> float:
     """Seconds from `10`, `500ms`, `2m`, `1h`. Raises ArgumentTypeError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
     if not match or match[2] not in UNITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: give seconds, or a number with ms, s, m or h")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a duration: give seconds, or a number with ms, s, m or h"
+        )
     value = float(match[1]) * UNITS[match[2]]
     if not math.isfinite(value) or value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration: it must be more than 0")
@@ -72,7 +84,9 @@ def names(text: str) -> list[str]:
         if not part:
             raise argparse.ArgumentTypeError("a process name is empty")
         if len(os.fsencode(part)) > 15:
-            raise argparse.ArgumentTypeError(f"{part!r} is longer than the 15 bytes that the kernel keeps of a name")
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is longer than the 15 bytes that the kernel keeps of a name"
+            )
     return parts
 
 
@@ -80,9 +94,20 @@ def add_narrowings(parser: argparse.ArgumentParser) -> None:
     """-p -u -P -4 -6 --cgroup --comm -Z -z --phases."""
     group = parser.add_argument_group("narrowing (done in the kernel)")
     many: dict[str, Any] = {"action": "extend"}
-    group.add_argument("-p", "--pid", **many, type=numbers("process id", 1, 1 << 22), metavar="PID", help="of these processes")
-    group.add_argument("-u", "--user", **many, type=users, metavar="UID", help="of these users (number or name)")
-    group.add_argument("-P", "--port", **many, type=numbers("port", 0, 65535), metavar="PORT", help="to these ports")
+    group.add_argument(
+        "-p",
+        "--pid",
+        **many,
+        type=numbers("process id", 1, 1 << 22),
+        metavar="PID",
+        help="of these processes",
+    )
+    group.add_argument(
+        "-u", "--user", **many, type=users, metavar="UID", help="of these users (number or name)"
+    )
+    group.add_argument(
+        "-P", "--port", **many, type=numbers("port", 0, 65535), metavar="PORT", help="to these ports"
+    )
     group.add_argument("-4", dest="ipv4", action="store_true", help="to IPv4 addresses")
     group.add_argument("-6", dest="ipv6", action="store_true", help="to IPv6 addresses")
     group.add_argument("--cgroup", metavar="PATH", help="from this cgroup (v2) and those below it")
@@ -90,8 +115,15 @@ def add_narrowings(parser: argparse.ArgumentParser) -> None:
     outcome = group.add_mutually_exclusive_group()
     outcome.add_argument("-Z", "--failed", action="store_true", help="only attempts that failed")
     outcome.add_argument("-z", "--succeeded", action="store_true", help="only attempts that succeeded")
-    group.add_argument("--phases", action="store_true", help="also a row at the attempt itself, before its verdict")
-    parser.add_argument("filter", nargs="*", metavar="FILTER", help="an expression, e.g. 'destination.port = 443 and not process.name in (curl)'")
+    group.add_argument(
+        "--phases", action="store_true", help="also a row at the attempt itself, before its verdict"
+    )
+    parser.add_argument(
+        "filter",
+        nargs="*",
+        metavar="FILTER",
+        help="an expression, e.g. 'destination.port = 443 and not process.name in (curl)'",
+    )
 
 
 def narrowing(args: argparse.Namespace) -> Narrowing:
@@ -118,11 +150,25 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     from callout.sinks import FORMATS
 
     group = parser.add_argument_group("output")
-    group.add_argument("-o", "--output", choices=FORMATS, metavar="FORMAT", help=f"{', '.join(FORMATS)} (table on a terminal, ndjson in a pipe)")
+    group.add_argument(
+        "-o",
+        "--output",
+        choices=FORMATS,
+        metavar="FORMAT",
+        help=f"{', '.join(FORMATS)} (table on a terminal, ndjson in a pipe)",
+    )
     group.add_argument("-w", "--write", metavar="FILE", help="to this file instead of standard output")
-    group.add_argument("--for", dest="seconds", type=duration, metavar="DURATION", help="stop after that long: 10, 500ms, 2m, 1h")
+    group.add_argument(
+        "--for",
+        dest="seconds",
+        type=duration,
+        metavar="DURATION",
+        help="stop after that long: 10, 500ms, 2m, 1h",
+    )
     group.add_argument("--count", type=positive, metavar="N", help="stop after that many rows")
-    group.add_argument("--ready-file", metavar="PATH", help="created once everything is attached, for scripts")
+    group.add_argument(
+        "--ready-file", metavar="PATH", help="created once everything is attached, for scripts"
+    )
     group.add_argument("--summary", metavar="FILE", help="also write the totals to this file, as JSON")
 
 

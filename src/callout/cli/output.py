@@ -16,11 +16,20 @@ if TYPE_CHECKING:
     from callout.sinks import Sink
     from callout.summary import Summary
 
-SUFFIXES = {".arrow": "arrow", ".arrows": "arrow", ".parquet": "parquet", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".txt": "table", ".strace": "strace"}
+SUFFIXES = {
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".parquet": "parquet",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+    ".txt": "table",
+    ".strace": "strace",
+}
 
 
 def open_output(args: argparse.Namespace, explain: bool = False) -> Sink:
-    """The sink that these options ask for, opened, so that a file that cannot be written fails before anything starts."""
+    """The sink asked for, opened: a file that cannot be written fails before anything starts."""
     from callout.sinks import Target, open_sink
 
     path: str | None = None if args.write in (None, "-") else args.write
@@ -30,9 +39,13 @@ def open_output(args: argparse.Namespace, explain: bool = False) -> Sink:
         try:
             stream = open(path, "wb")  # noqa: SIM115 - the sink owns and closes it
         except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}", "give a file in a directory that you may write to") from error
+            raise UsageError(
+                f"cannot write {path}: {error.strerror}", "give a file in a directory that you may write to"
+            ) from error
     terminal = path is None and sys.stdout.isatty()
-    name = args.output or (SUFFIXES.get(Path(path).suffix, "ndjson") if path else "table" if terminal else "ndjson")
+    name = args.output or (
+        SUFFIXES.get(Path(path).suffix, "ndjson") if path else "table" if terminal else "ndjson"
+    )
     target = Target(
         stream=stream,
         path=path,
@@ -44,13 +57,15 @@ def open_output(args: argparse.Namespace, explain: bool = False) -> Sink:
 
 
 def create(path: str, text: str = "") -> None:
-    """Creates a small file of ours (ready file, summary) in one step, so that a reader never sees half of it."""
+    """Creates a small file (ready file, summary) in one step, so that a reader never sees half of it."""
     temporary = f"{path}.{os.getpid()}"
     try:
         Path(temporary).write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", "give a file in a directory that you may write to") from error
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}", "give a file in a directory that you may write to"
+        ) from error
 
 
 def tell(summary: Summary, args: argparse.Namespace, on_terminal: bool) -> None:

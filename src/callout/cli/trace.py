@@ -16,9 +16,22 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     options.add_narrowings(parser)
     options.add_output(parser)
-    parser.add_argument("--from", dest="source", metavar="FILE", help="read attempts from a file (ndjson, arrow, parquet; - for standard input)")
-    parser.add_argument("--tier", choices=("trampoline", "kprobe", "tracepoint"), help="use this tier of programs instead of the best that loads")
-    parser.add_argument("--demo", action="store_true", help="make a dozen attempts of our own in a private network namespace, and explain each row")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        help="read attempts from a file (ndjson, arrow, parquet; - for standard input)",
+    )
+    parser.add_argument(
+        "--tier",
+        choices=("trampoline", "kprobe", "tracepoint"),
+        help="use this tier of programs instead of the best that loads",
+    )
+    parser.add_argument(
+        "--demo",
+        action="store_true",
+        help="make a dozen attempts of our own in a private network namespace, and explain each row",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
             if args.demo:
                 from callout.cli.demo import Demo
 
-                stop = stack.enter_context(Demo(stop)).stop
+                demo = stack.enter_context(Demo())
+                stop.when(demo.over)
+                demo.begin()
             if args.ready_file:
                 output.create(args.ready_file)
             if args.seconds:

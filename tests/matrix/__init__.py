@@ -1,0 +1,1 @@
+"""The matrix tier: commands run inside emulated Debian kernels."""
