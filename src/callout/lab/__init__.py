@@ -1,0 +1,40 @@
+"""The laboratory: real connection attempts, in a network of their own, one for each documented behaviour.
+
+Rule of this package: one file per family of scenarios, and one line here for it. Nothing is simulated and
+nothing leaves the namespace. ``child.spawn`` starts a process for it, ``runner.run`` is what runs there.
+
+To add a scenario, write a function that makes the attempts and an entry with what must become of them in its
+family's file; the tests take it from there. Give it an address or port of its own: slow ones run beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from callout.errors import UsageError
+from callout.lab import arguments, firewall, routing, tcp, udp, unix
+from callout.lab.scenario import Expected, Scenario
+
+__all__ = ["SCENARIOS", "Expected", "Scenario", "demo", "named"]
+
+SCENARIOS: tuple[Scenario, ...] = (
+    *tcp.SCENARIOS,
+    *udp.SCENARIOS,
+    *unix.SCENARIOS,
+    *arguments.SCENARIOS,
+    *routing.SCENARIOS,
+    *firewall.SCENARIOS,
+)
+
+
+def demo() -> tuple[Scenario, ...]:
+    """The few scenarios that ``callout trace --demo`` shows: they take about 4 s together."""
+    return tuple(scenario for scenario in SCENARIOS if scenario.demo)
+
+
+def named(names: Sequence[str] = ()) -> tuple[Scenario, ...]:
+    """Scenarios by name, in the order of SCENARIOS; none: all. Raises UsageError for an unknown name."""
+    known = {scenario.name for scenario in SCENARIOS}
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"there is no scenario {unknown[0]!r}", f"there are: {', '.join(sorted(known))}")
+    return tuple(scenario for scenario in SCENARIOS if not names or scenario.name in names)

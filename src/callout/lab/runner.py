@@ -1,0 +1,76 @@
+"""What happens inside the laboratory's child process, from its start to its end.
+
+Rule of this file: once ``run`` has entered the namespaces there is no way back, so it belongs into a process
+of its own (``child.spawn``). Order: set up, gate, scenarios that fork, threads for the slow ones, the rest
+one by one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Sequence
+
+from callout.errors import NotPermittedError
+from callout.lab import libc, named
+from callout.lab.namespace import enter
+from callout.lab.report import Failed, Impossible, Ready, Refused, send
+from callout.lab.scenario import Scenario
+from callout.lab.world import World
+
+COMM = "callout-demo"
+
+
+def run(names: Sequence[str], report_fd: int, gate_fd: int | None = None) -> int:
+    """Runs scenarios by name (none: all), reports to ``report_fd``, returns the exit status.
+
+    With ``gate_fd`` it waits there for one byte after everything is set up; at end of file it gives up. Exit
+    status: 0 done, 1 a scenario broke off, 3 no namespace can be had. Raises UsageError for an unknown name.
+    """
+    scenarios = named(names)
+    libc.set_name(COMM)
+    try:
+        namespace = enter()
+    except NotPermittedError as error:
+        send(report_fd, Refused(error.message, error.remedy))
+        return error.exit_status
+    if gate_fd is not None:
+        libc.set_name(COMM)  # again: a new user namespace may have undone it
+    possible = []
+    for scenario in scenarios:
+        if reason := namespace.prepare(scenario):
+            send(report_fd, Impossible(scenario.name, reason))
+        else:
+            possible.append(scenario)
+    send(report_fd, Ready(os.getpid(), tuple(scenario.name for scenario in possible)))
+    if gate_fd is not None and not os.read(gate_fd, 1):
+        return 0
+    return 1 if perform_all(possible, report_fd) else 0
+
+
+def perform_all(scenarios: Sequence[Scenario], report_fd: int) -> list[str]:
+    """Performs scenarios in the order of this file's rule. Returns the names of those that broke off."""
+    broken: list[str] = []
+
+    def perform(scenario: Scenario) -> None:
+        try:
+            scenario.act(World(scenario.name, report_fd))
+        except Exception:
+            broken.append(scenario.name)
+            send(report_fd, Failed(scenario.name, traceback.format_exc()))
+
+    for scenario in scenarios:
+        if scenario.forks:
+            perform(scenario)
+    # Python 3.14 gives the thread's name to the kernel as comm
+    threads = [threading.Thread(target=perform, args=(s,), name=COMM) for s in scenarios if s.slow]
+    for thread in threads:
+        thread.start()
+    for scenario in scenarios:
+        if not scenario.forks and not scenario.slow:
+            perform(scenario)
+    for thread in threads:
+        thread.join()
+    return broken

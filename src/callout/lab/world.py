@@ -1,0 +1,112 @@
+"""The hands of a scenario: sockets to call from, peers to call, and the call itself, reported as it went.
+
+Rule of this file: every attempt goes through ``World.connect``, so none is made without its report. Waiting
+is for readiness (poll), never for time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from callout.lab import libc
+from callout.lab.report import Attempt, send
+from callout.verdict import errno_name
+
+SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
+BPF_RET_K = 0x06  # linux/filter.h: return a constant, the number of bytes to keep
+
+
+class World:
+    """What one scenario acts through. ``name`` is the scenario's, ``fd`` where reports go."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self.fd = fd
+
+    def connect(
+        self,
+        caller: socket.socket | int,
+        address: bytes | int,
+        addrlen: int | None = None,
+        wait: bool = False,
+    ) -> int:
+        """Makes one attempt, reports it, returns 0 or -errno as connect(2) did.
+
+        ``caller`` is a socket or a bare descriptor; ``address`` bytes or a bare pointer, with ``addrlen``
+        then. ``wait`` stays until the outcome of a non-blocking attempt is there and asks for it by
+        SO_ERROR.
+        """
+        fd = caller if isinstance(caller, int) else caller.fileno()
+        data = address if isinstance(address, bytes) else b""
+        length = len(data) if addrlen is None else addrlen
+        begun = time.time_ns()
+        result = libc.connect(fd, address, length)
+        error = -result if result != -errno.EINPROGRESS else 0
+        if wait and result == -errno.EINPROGRESS and isinstance(caller, socket.socket):
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
+            error = caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        name = errno_name(error) if error else None
+        tid = threading.get_native_id()
+        send(self.fd, Attempt(self.name, os.getpid(), tid, fd, data.hex(), length, result, name, begun))
+        return result
+
+    @staticmethod
+    def tcp(family: int = socket.AF_INET, blocking: bool = True) -> socket.socket:
+        """A fresh TCP socket."""
+        caller = socket.socket(family, socket.SOCK_STREAM)
+        caller.setblocking(blocking)
+        return caller
+
+    @staticmethod
+    def listener(host: str, port: int, backlog: int = 16) -> socket.socket:
+        """A TCP listener. The kernel completes handshakes up to the backlog, so nobody needs to accept."""
+        server = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        server.bind((host, port))
+        server.listen(backlog)
+        return server
+
+    @classmethod
+    def silent(cls, host: str, port: int) -> socket.socket:
+        """A TCP listener that hears no SYN: a socket filter drops each before TCP sees it (socket(7)).
+
+        So an attempt stays pending, without any tool or privilege.
+        """
+        server = cls.listener(host, port)
+        program = ctypes.create_string_buffer(struct.pack("=HBBI", BPF_RET_K, 0, 0, 0))
+        option = struct.pack("@HP", 1, ctypes.addressof(program))  # struct sock_fprog
+        server.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, option)
+        return server
+
+    @staticmethod
+    def unix_listener(name: str, backlog: int = 16) -> socket.socket:
+        """A Unix stream listener on a path, or on an abstract name where ``name`` begins with a NUL."""
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        server.bind(name)
+        server.listen(backlog)
+        return server
+
+    @staticmethod
+    @contextmanager
+    def sysctl(name: str, value: str) -> Iterator[None]:
+        """Sets a setting of this network namespace for the length of a block. Raises OSError."""
+        path = f"/proc/sys/net/{name}"
+        with open(path, "r+") as file:
+            before = file.read()
+        try:
+            with open(path, "w") as file:
+                file.write(value)
+            yield
+        finally:
+            with open(path, "w") as file:
+                file.write(before)
