@@ -177,7 +177,7 @@ def test_child_dies_with_its_parent(user: int | None) -> None:
         try:
             signal.pidfd_send_signal(handle, signal.SIGSTOP)
             parent.kill()
-            readable, _, _ = select.select([handle], [], [], 30)  # a bound for the failure only
+            readable, _, _ = select.select([handle], [], [], 10)  # a bound for the failure only
             assert readable == [handle]
         finally:
             if not select.select([handle], [], [], 0)[0]:

@@ -79,6 +79,9 @@ def traced(path: Path, *arguments: str, **popen: Any) -> Iterator[subprocess.Pop
                 process.wait(PATIENCE)
             finally:
                 process.kill()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[list[dict[str, Any]], str]:
