@@ -1,4 +1,5 @@
 /* The only file that touches libbpf: open, load, attach, drain, read maps. No policy. */
+#define _GNU_SOURCE /* O_PATH */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>
@@ -153,24 +154,43 @@ int co_load(struct callout *c)
 }
 
 /*
- * The id of a tracepoint. tracefs need not be mounted: a detached mount of our own (fsopen, Linux 5.2) shows the same
- * files, belongs to no mount tree, and goes away with its descriptor.
+ * tracefs as a descriptor: where distributions mount it, else a detached mount of our own (fsopen, Linux 5.2; needs
+ * CAP_SYS_ADMIN), which belongs to no mount tree and goes away with its descriptor.
  */
-static int tracepoint_id(const char *category, const char *event)
+static int open_tracefs(void)
 {
-	char path[256], text[16] = "";
-	int fs, tree, fd, n;
+	int fs, tree;
 
+	tree = open("/sys/kernel/tracing/events", O_PATH | O_CLOEXEC);
+	if (tree < 0)
+		tree = open("/sys/kernel/debug/tracing/events", O_PATH | O_CLOEXEC);
+	if (tree >= 0)
+		return tree;
 	fs = syscall(SYS_fsopen, "tracefs", FSOPEN_CLOEXEC);
 	if (fs < 0)
 		return -errno;
-	tree = syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) ? -1
-		: syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
-	n = -errno;
-	close(fs);
+	if (!syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		tree = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+	if (tree >= 0) {
+		int root = tree;
+
+		tree = openat(root, "events", O_PATH | O_CLOEXEC);
+		close(root);
+	}
 	if (tree < 0)
-		return n;
-	snprintf(path, sizeof(path), "events/%s/%s/id", category, event);
+		tree = -errno;
+	close(fs);
+	return tree;
+}
+
+static int tracepoint_id(const char *category, const char *event)
+{
+	char path[256], text[16] = "";
+	int tree = open_tracefs(), fd, n;
+
+	if (tree < 0)
+		return tree;
+	snprintf(path, sizeof(path), "%s/%s/id", category, event);
 	fd = openat(tree, path, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -errno : (int)read(fd, text, sizeof(text) - 1);
 	if (fd >= 0)

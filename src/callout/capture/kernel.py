@@ -33,6 +33,7 @@ ROOM = 16384  # records of one drain
 IDLE_MS = 100  # longest sleep: bounds a missed wake-up and the reaction to a signal
 GATHER_MS = 50  # how long records may gather: rows appear within 200 ms of their verdict
 RING = 16 << 20
+TRIAL_RING = os.sysconf("SC_PAGESIZE")  # the smallest that a kernel takes
 FAMILY_BITS = {2: 1, 10: 2, 0: 4}  # as narrow.h tests them
 
 
@@ -169,7 +170,7 @@ class KernelSource:
             loaded = Loaded((*SOCKET_PROGRAMS, *tier.programs), constants, self._ring)
             extra: tuple[Program, ...] = SOCKET_PROGRAMS
         except OSError:
-            Loaded(tier.programs, constants, 1 << 12).close()  # the tier itself must load
+            Loaded(tier.programs, constants, TRIAL_RING).close()  # the tier itself must load
             extra = tuple(p for p in SOCKET_PROGRAMS if self._loads(p, constants))
             loaded = Loaded((*extra, *tier.programs), constants, self._ring)
         try:
@@ -184,7 +185,7 @@ class KernelSource:
 
     def _loads(self, program: Program, constants: np.ndarray[Any, Any]) -> bool:
         try:
-            Loaded((program,), constants, 1 << 12).close()
+            Loaded((program,), constants, TRIAL_RING).close()
         except OSError as error:
             if program.name in ESSENTIAL:
                 raise

@@ -1,0 +1,102 @@
+"""Which programs work here, and so which ways out of a process are seen.
+
+Rule of this file: pure; all names and costs come from ``capture.tiers`` and ``doctor.paths``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from callout.capture.tiers import ESSENTIAL, SOCKET_PROGRAMS, TIERS, Program, Tier
+from callout.doctor.facts import Check, Facts, State, Trial
+from callout.doctor.paths import PATHS, Path
+
+# What a kernel needs for the programs of a tier.
+TIER_NEEDS = {
+    "trampoline": "a kernel that takes fentry and fexit programs",
+    "kprobe": "a kernel built with CONFIG_KPROBE_EVENTS",
+    "tracepoint": "a kernel built with CONFIG_FTRACE_SYSCALLS, and tracefs mounted or CAP_SYS_ADMIN to open it",
+}
+
+
+def trial_of(program: Program, facts: Facts) -> Trial:
+    """What became of a program; one of which there is no report was not tried."""
+    return facts.trials.get(program.name, Trial("not tried"))
+
+
+def works(program: Program, facts: Facts) -> bool:
+    """Whether a program can be used here."""
+    return trial_of(program, facts).fate == "loaded"
+
+
+def told(program: Program, facts: Facts) -> str:
+    """One program in one sentence: where it attaches, what became of it, what it is for."""
+    fate, error = trial_of(program, facts)
+    return f"{program.hook} {fate}{': ' if error else ''}{error}; gives: {program.gives}"
+
+
+def tiers(facts: Facts) -> Iterator[Check]:
+    """The tiers, best first, each followed by its programs."""
+    for tier in TIERS:
+        yield tier_check(tier, facts)
+        for program in tier.programs:
+            state: State = "ok" if works(program, facts) else "no"
+            yield Check(f"tier.{tier.name}.{program.name}", state, told(program, facts))
+
+
+def tier_check(tier: Tier, facts: Facts) -> Check:
+    """One tier: chosen, spare, or why not."""
+    name, fates = f"tier.{tier.name}", {trial_of(program, facts).fate for program in tier.programs}
+    if tier.name == facts.tier:
+        return Check(name, "ok", f"chosen; while tracing, {tax(tier)}")
+    if fates == {"loaded"}:
+        return Check(name, "ok", f"works, not chosen; with it, while tracing, {tax(tier)}")
+    if fates == {"not tried"}:
+        return Check(name, "no", f"not tried; with it, while tracing, {tax(tier)}")
+    refused = f"cannot be used here; with it, while tracing, {tax(tier)}"
+    return Check(name, "no", refused, f"needs {TIER_NEEDS[tier.name]}")
+
+
+def tax(tier: Tier) -> str:
+    """What a tier costs all that has nothing to do with connections."""
+    low, high = tier.tax_ns
+    if not high:
+        return "other system calls of this host pay nothing"
+    return f"every other system call of this host takes {low} to {high} ns more"
+
+
+def sockets(facts: Facts) -> Iterator[Check]:
+    """The programs that follow a socket after the call, whatever the tier."""
+    for program in SOCKET_PROGRAMS:
+        lost: State = "no" if program.name in ESSENTIAL else "warn"
+        yield Check(f"socket.{program.name}", "ok" if works(program, facts) else lost, told(program, facts))
+
+
+def active(facts: Facts) -> frozenset[str]:
+    """The programs that a trace attaches here."""
+    if facts.tier is None:
+        return frozenset()
+    entries = [program.name for tier in TIERS if tier.name == facts.tier for program in tier.programs]
+    return frozenset(entries) | {program.name for program in SOCKET_PROGRAMS if works(program, facts)}
+
+
+def paths(facts: Facts) -> Iterator[Check]:
+    """Every way out of a process that this machine has, and who sees it here."""
+    for path in PATHS:
+        if not path.machines or facts.host.machine in path.machines:
+            yield path_check(path, facts)
+
+
+def path_check(path: Path, facts: Facts) -> Check:
+    """One way out: seen by what, or why not."""
+    name, attached = f"path.{path.name}", active(facts)
+    seers = [program for program in path.seen_by if program in attached]
+    if seers:
+        return Check(name, "ok", f"{path.what}: observed by {', '.join(seers)}")
+    if not path.seen_by:
+        return Check(name, "no", f"{path.what}: not observed yet")
+    if facts.tier is None:
+        return Check(name, "no", f"{path.what}: not observed, as tracing does not work here")
+    able = [tier.name for tier in TIERS if any(program.name in path.seen_by for program in tier.programs)]
+    remedy = f"needs the tier {' or '.join(able)}" if able else ""
+    return Check(name, "no", f"{path.what}: not seen by the {facts.tier} tier", remedy)

@@ -1,0 +1,46 @@
+"""The ways out of a process, and which of our programs sees each.
+
+Rule of this file: data. A way is observed here when one of the programs that see it is attached by the chosen
+tier (or is a socket program that loads); so new coverage is a name in one line. What the kernel does on each:
+net/socket.c (``__sys_connect``), io_uring/net.c (``io_connect`` calls ``__sys_connect_file``), net/ipv4/tcp.c
+(``tcp_sendmsg_fastopen``). System call tracepoints stay silent for i386 calls: kernel/trace/trace_syscalls.c.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+ANY_ABI = ("trampoline_connect_enter", "kprobe_connect_enter")  # hooks of __sys_connect
+NATIVE = (*ANY_ABI, "tracepoint_connect_enter")
+
+
+class Path(NamedTuple):
+    """One way: its name (as in ``connect.entry`` where it has one there), what it is, and who sees it.
+
+    ``machines``: where it exists (names of uname(2)); empty means everywhere.
+    """
+
+    name: str
+    what: str
+    seen_by: tuple[str, ...]
+    machines: tuple[str, ...] = ()
+
+
+PATHS = (
+    Path("connect", "connect(2), TCP and UDP over IPv4 and IPv6", NATIVE),
+    Path("connect_ia32", "connect(2) of 32-bit processes (i386 number 362)", ANY_ABI, ("x86_64",)),
+    Path("socketcall", "socketcall(2) of 32-bit processes (i386 number 102)", ANY_ABI, ("x86_64",)),
+    Path("io_uring", "IORING_OP_CONNECT", ()),
+    Path("sendto_fastopen", "TCP Fast Open: sendto(2) with MSG_FASTOPEN", ()),
+    Path("sendmsg_fastopen", "TCP Fast Open: sendmsg(2) with MSG_FASTOPEN", ()),
+    Path("sendto", "datagrams of sendto(2) without connect", ()),
+    Path("sendmsg", "datagrams of sendmsg(2) without connect", ()),
+    Path("sendmmsg", "datagrams of sendmmsg(2) without connect", ()),
+    Path("unix", "connect(2) on AF_UNIX sockets", NATIVE),
+    Path("vsock", "connect(2) on AF_VSOCK sockets", NATIVE),
+    Path("mptcp", "connect(2) on MPTCP sockets", NATIVE),
+    Path("mptcp_subflow", "further subflows of MPTCP, opened by the kernel", ()),
+    Path("sctp", "connect(2) on SCTP sockets", NATIVE),
+    Path("sctp_connectx", "sctp_connectx(3): a socket option", ()),
+    Path("kernel", "sockets of the kernel itself (NFS, CIFS, ...)", ()),
+)

@@ -1,0 +1,108 @@
+"""Which BPF programs this kernel takes: each one is loaded and attached alone, then removed.
+
+Rule of this file: the only part of the doctor that touches the kernel's BPF side. A refusal is a fact;
+nothing stays attached. A trial costs 10 to 50 ms; there is none where ``privileges`` would stop a trace.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from callout.capture import privileges
+from callout.capture.tiers import SOCKET_PROGRAMS, TIERS, Program
+from callout.doctor.facts import Facts, Host, Trial
+from callout.errors import CalloutError
+
+ENOTSUPP = 524  # include/linux/errno.h, not for user space: this architecture has no trampolines
+# No such function, tracepoint or kind of probe in this kernel, as opposed to one that it does not let us use.
+ABSENT = frozenset({errno.ENOENT, errno.ESRCH, ENOTSUPP})
+ALL = (*SOCKET_PROGRAMS, *(program for tier in TIERS for program in tier.programs))
+
+
+class Native(NamedTuple):
+    """What is needed of the native part of the package, so that a test can stand in for a kernel."""
+
+    version: str
+    attempt: Callable[[Program], None]  # loads and attaches one program, removes it; raises OSError
+    choose: Callable[[], str]  # the tier of a trace, started and ended; raises CalloutError or OSError
+
+
+def native() -> Native:
+    """The real one. Raises ImportError or OSError where libbpf or the BPF object is missing."""
+    from callout._native import ffi, lib
+    from callout.btf import Btf
+    from callout.capture import kernel
+    from callout.narrowing import Narrowing
+
+    constants = kernel.constants_for(Narrowing(), Btf.of_object(kernel.read_object()).layout("narrowing"))
+
+    def attempt(program: Program) -> None:
+        loaded = kernel.Loaded((program,), constants, os.sysconf("SC_PAGESIZE"))
+        try:
+            loaded.attach(program)
+        finally:
+            loaded.close()
+
+    def choose() -> str:
+        with kernel.KernelSource() as source:
+            assert source.tier is not None  # once entered, it has one
+            return source.tier.name
+
+    return Native(ffi.string(lib.co_version()).decode(), attempt, choose)
+
+
+def obstacle(host: Host) -> str:
+    """Why no program is even tried, "" if nothing is in the way: the conditions of ``privileges.check``."""
+    lacking = privileges.missing(host.effective)
+    if lacking:
+        return f"needs {', '.join(lacking)}"
+    if host.btf_size is None:
+        return "needs the kernel's BTF"
+    return ""
+
+
+def one_line(error: OSError) -> str:
+    """The kernel's or libbpf's words, without what is said twice."""
+    words = " ".join((error.strerror or str(error)).split())
+    head, _, told = words.partition("; ")
+    repeats = error.errno is not None and told.endswith(os.strerror(error.errno))
+    return head if repeats or not told else f"{head}; {told}"
+
+
+def trial(program: Program, attempt: Callable[[Program], None]) -> Trial:
+    """Tries one program."""
+    try:
+        attempt(program)
+    except OSError as error:
+        return Trial("absent" if error.errno in ABSENT else "refused", one_line(error))
+    return Trial("loaded")
+
+
+def choice(choose: Callable[[], str]) -> tuple[str | None, str]:
+    """The tier that a trace uses here, or None and why it does not start."""
+    try:
+        return choose(), ""
+    except CalloutError as error:
+        return None, error.message.partition("\n")[0]  # what follows is told program by program
+    except OSError as error:
+        return None, one_line(error)
+
+
+def gather(host: Host, native: Callable[[], Native] = native) -> Facts:
+    """Tries every program on this host, then a whole trace."""
+    reason = obstacle(host)
+    trials: Mapping[str, Trial] = {program.name: Trial("not tried", reason) for program in ALL}
+    try:
+        part = native()
+    except (ImportError, OSError) as error:
+        cause = " ".join(str(error).split())
+        trials = {program.name: Trial("not tried", reason or "needs libbpf") for program in ALL}
+        return Facts(host, None, cause, trials, None, reason or "needs libbpf")
+    if reason:
+        return Facts(host, part.version, "", trials, None, reason)
+    trials = {program.name: trial(program, part.attempt) for program in ALL}
+    tier, why = choice(part.choose)
+    return Facts(host, part.version, "", trials, tier, why)
