@@ -1,7 +1,7 @@
 """Many attempts at once, as columns.
 
-Rule of this file: a column is one of two shapes, nothing else knows how it is stored, and rows exist only where a
-reader asks for them. Columns may be given as functions: they are computed when first asked for, once.
+Rule of this file: a column is one of two shapes, nothing else knows how it is stored, and rows exist only
+where a reader asks for them. Columns may be given as functions: they are computed when first asked for, once.
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ Column: TypeAlias = Plain | Coded
 def distinct(keys: Array) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Numbers equal elements: ``(codes, first)`` with ``keys[first[codes]] == keys``.
 
-    Takes any one-dimensional array of fixed-size elements, also a field of a structured array; equality is that of
-    the bytes. Numbers are given in the order of first appearance.
+    Takes any one-dimensional array of fixed-size elements, also a field of a structured array; equality is
+    that of the bytes. Numbers are given in the order of first appearance.
     """
     count = len(keys)
     codes, first = np.empty(count, np.int32), np.empty(count, np.int32)
     if not count:
         return codes, first
     if keys.strides[0] < 0 or not keys[:1].flags.c_contiguous:
-        keys = np.ascontiguousarray(keys)
+        keys = keys.copy()  # ascontiguousarray would keep the negative stride of a single element
     found = lib.co_distinct(
         ffi.cast("char *", keys.ctypes.data),
         count,
@@ -94,7 +94,7 @@ def distinct(keys: Array) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
 
 def coded(keys: Array, value: Callable[[Any], Any]) -> Coded:
-    """A column whose value depends on ``keys`` alone: ``value(key)`` runs once per distinct key; None is no value."""
+    """A column that depends on ``keys`` alone: ``value(key)`` runs once per distinct key; None: no value."""
     codes, first = distinct(keys)
     return compact(codes, [value(key) for key in keys[first]])
 
@@ -171,6 +171,7 @@ class Batch:
 
 def concatenate(batches: Sequence[Batch]) -> Batch:
     """One batch with the rows of all, in order; columns that a batch lacks have no value there."""
+    batches = [batch for batch in batches if len(batch)]  # one without rows has nothing to say about columns
     names = list(dict.fromkeys(name for batch in batches for name in batch.names))
     length = sum(len(batch) for batch in batches)
 

@@ -1,8 +1,8 @@
 """From the bytes of a compiled BPF object to NumPy dtypes, enumerations and member docs.
 
-Rule of this file: bytes in, values out. The layout of a record is declared once, in C; what is read here is the BTF
-of the very object that gets loaded, so the two sides cannot disagree. What a dtype cannot express is refused by name:
-pointers, bit-fields, unions and holes.
+Rule of this file: bytes in, values out. The layout of a record is declared once, in C; what is read here is
+the BTF of the very object that gets loaded, so the two sides cannot disagree. What a dtype cannot express is
+refused by name: pointers, bit-fields, unions and holes.
 
 Format: Documentation/bpf/btf.rst in the kernel tree; the section lookup follows elf(5).
 """
@@ -10,6 +10,8 @@ Format: Documentation/bpf/btf.rst in the kernel tree; the section lookup follows
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +24,17 @@ EXTRA_BYTES = {INT: 4, ARRAY: 12, VAR: 4, DECL_TAG: 4}  # after the common 12 by
 ITEM_BYTES = {STRUCT: 12, UNION: 12, ENUM: 8, FUNC_PROTO: 8, DATASEC: 12, ENUM64: 12}
 TRANSPARENT = (TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG)
 BIG_ENDIAN = {"be_port"}
+DEEPEST = 32  # typedefs, qualifiers and arrays around one member; more is a cycle, which only damage can make
+REBUILD = "build it again: the file was cut short or changed"
+
+
+@contextmanager
+def intact(what: str) -> Iterator[None]:
+    """Turns what reading mangled bytes raises (cut short, offsets astray, sizes no dtype has) into InputError."""
+    try:
+        yield
+    except (struct.error, LookupError, ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"{what} is damaged: {error}", REBUILD) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +58,29 @@ class Layout:
     docs: dict[str, str] = field(default_factory=dict)
 
 
+@intact("the ELF file")
 def elf_section(data: bytes, name: str) -> bytes:
     """The bytes of section ``name`` of a 64-bit little-endian ELF file. Raises InputError if it has none."""
     if data[:6] != b"\x7fELF\x02\x01":
         raise InputError("not a 64-bit little-endian ELF object")
-    offset, (size, count, names) = struct.unpack_from("<Q", data, 0x28)[0], struct.unpack_from("<HHH", data, 0x3A)
+    offset, (size, count, names) = (
+        struct.unpack_from("<Q", data, 0x28)[0],
+        struct.unpack_from("<HHH", data, 0x3A),
+    )
     sections = [struct.unpack_from("<IIQQQQ", data, offset + i * size) for i in range(count)]
     table = data[sections[names][4] : sections[names][4] + sections[names][5]]
     for label, _, _, _, start, length in sections:
         if table[label : table.index(b"\0", label)].decode() == name:
             return data[start : start + length]
-    raise InputError(f"the object has no section {name}", "it was built without -g or stripped of BTF: build it again")
+    raise InputError(
+        f"the object has no section {name}", "it was built without -g or stripped of BTF: build it again"
+    )
 
 
 class Btf:
     """The types of one object file."""
 
+    @intact("the object's BTF")
     def __init__(self, section: bytes) -> None:
         magic, _, _, header, type_at, type_size, text_at, text_size = struct.unpack_from("<HBBIIIII", section)
         if magic != 0xEB9F:
@@ -73,7 +93,9 @@ class Btf:
             kind, vlen = info >> 24 & 0x1F, info & 0xFFFF
             extra = EXTRA_BYTES.get(kind, 0) + ITEM_BYTES.get(kind, 0) * vlen
             name = text[label : text.index(b"\0", label)].decode()
-            self.types.append(Type(kind, name, bool(info >> 31), vlen, size, section[at + 12 : at + 12 + extra]))
+            self.types.append(
+                Type(kind, name, bool(info >> 31), vlen, size, section[at + 12 : at + 12 + extra])
+            )
             at += 12 + extra
         self._text = text
         self._by_name = {(t.kind, t.name): i for i, t in enumerate(self.types) if t.name}
@@ -83,14 +105,16 @@ class Btf:
         """Reads the .BTF section of an object file."""
         return cls(elf_section(data, ".BTF"))
 
+    @intact("the object's BTF")
     def enum(self, name: str) -> dict[str, int]:
         """The constants of an enumeration, in the order of their declaration."""
         t = self._find(ENUM, name)
         pairs = struct.iter_unpack("<Ii", t.data)
         return {self._string(label): value for label, value in pairs}
 
+    @intact("the object's BTF")
     def layout(self, name: str) -> Layout:
-        """The dtype of a struct, without holes. Raises InputError naming the member that cannot be represented."""
+        """The dtype of a struct, without holes. Raises InputError naming the member that does not fit."""
         index = self._by_name.get((STRUCT, name))
         if index is None:
             raise InputError(f"the object's BTF has no struct {name}")
@@ -99,11 +123,13 @@ class Btf:
         expected = 0
         for label, member, bits in struct.iter_unpack("<III", t.data):
             label_text = self._string(label)
-            if t.kind_flag and bits >> 24 or bits % 8:
+            if (t.kind_flag and bits >> 24) or bits % 8:
                 raise InputError(f"{name}.{label_text} is a bit-field: records have none")
             kind, dtype = self._dtype(member, f"{name}.{label_text}")
             offset = (bits & 0xFFFFFF if t.kind_flag else bits) // 8
-            if offset != expected:
+            if offset < expected:
+                raise InputError(f"{name}: {label_text} overlaps what is before it")
+            if offset > expected:
                 raise InputError(f"{name} has a hole of {offset - expected} bytes before {label_text}")
             expected = offset + dtype.itemsize
             names.append(label_text)
@@ -131,18 +157,19 @@ class Btf:
             if t.kind == DECL_TAG and t.size_or_type == index
         }
 
-    def _dtype(self, index: int, where: str) -> tuple[str, np.dtype[np.generic]]:
+    def _dtype(self, index: int, where: str, depth: int = 0) -> tuple[str, np.dtype[np.generic]]:
         """The outermost typedef's name (the kind) and the dtype of a member's type."""
         kind = ""
         t = self.types[index]
-        while t.kind in TRANSPARENT:
+        while t.kind in TRANSPARENT and depth < DEEPEST:
+            depth += 1
             if t.kind == TYPEDEF and not kind:
                 kind = t.name
             t = self.types[t.size_or_type]
         kind = kind or t.name
-        if t.kind == ARRAY:
+        if t.kind == ARRAY and depth < DEEPEST:
             element, _, count = struct.unpack("<III", t.data)
-            _, inner = self._dtype(element, where)
+            _, inner = self._dtype(element, where, depth + 1)
             if self.types[element].name == "char":
                 return kind or "text", np.dtype((np.bytes_, count))
             return kind, np.dtype((inner, (count,)))

@@ -12,7 +12,7 @@ import socket
 from functools import cache
 from importlib.resources import files
 
-from callout.verdict import SUCCESS, Evidence
+from callout.verdict import SUCCESS, Evidence, routed_away
 
 AF_UNIX, AF_INET, AF_INET6 = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6
 SHORTEST = {AF_INET: 16, AF_INET6: 24, AF_UNIX: 3, 16: 12, 40: 16}  # least addrlen by family of the socket
@@ -68,15 +68,13 @@ def cause_of(e: Evidence, verdict: str, error: int) -> str | None:
 
 def invalid(e: Evidence) -> str:
     """EINVAL: a length outside 0..128 is refused before anything else (net/socket.c, move_addr_to_kernel)."""
+    if routed_away(e, errno.EINVAL):
+        return "no_route"
     if not 0 <= e.addrlen <= 128 or e.addrlen < SHORTEST.get(e.family, 2):
         return "bad_length"
     if e.family == AF_UNIX and e.addrlen > 110:
         return "bad_length"
-    if e.family not in (AF_INET, AF_INET6):
-        return "family_mismatch" if e.asked_family != e.family else "unknown"
-    if e.family == AF_INET6 and e.asked_family == AF_INET6 and e.addrlen < 24:
-        return "bad_length"
-    return "no_route" if (e.family, e.asked_family) != (AF_INET, AF_INET6) else "family_mismatch"
+    return "family_mismatch" if e.asked_family != e.family else "unknown"
 
 
 def internet(e: Evidence, error: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class CalloutError(Exception):
-    """Something callout cannot do. ``exit_status`` is what the command line returns; ``remedy`` may be empty."""
+    """Something callout cannot do. ``exit_status`` is that of the command; ``remedy`` may be empty."""
 
     exit_status = 1
 
@@ -28,7 +28,7 @@ class UsageError(CalloutError):
 
 
 class NotPermittedError(CalloutError):
-    """This host or this user does not allow it; the remedy names the missing right or feature. Exit status 3."""
+    """This host or user does not allow it; the remedy names the missing right or feature. Exit status 3."""
 
     exit_status = 3
 

@@ -12,15 +12,18 @@ from callout.pipeline import Stop
 from callout.summary import Summary
 
 
-class trace:  # noqa: N801 - reads as the verb that it is
+class trace:
     """Attempts of this host that match a filter, as batches; a context manager over an iterator.
 
-    ``filter``: an expression (empty: all attempts). ``seconds``: stop after that long (None: until the ``with`` block
-    ends). ``narrowing``: what options such as ``-p`` say. Batches are never empty. Raises NotPermittedError without
-    the needed rights, UsageError for a bad filter. ``summary`` holds the totals once the iterator has ended.
+    ``filter``: an expression (empty: all attempts). ``seconds``: stop after that long (None: until the
+    ``with`` block ends). ``narrowing``: what options such as ``-p`` say. Batches are never empty. Raises
+    NotPermittedError without the needed rights, UsageError for a bad filter. ``summary`` holds the totals
+    once the iterator has ended.
     """
 
-    def __init__(self, filter: str = "", seconds: float | None = None, narrowing: Narrowing | None = None) -> None:
+    def __init__(
+        self, filter: str = "", seconds: float | None = None, narrowing: Narrowing | None = None
+    ) -> None:
         self._wanted = compile_wanted(narrowing or Narrowing(), filter, live=True)
         self._source = KernelSource(self._wanted.kernel)
         self._seconds = seconds
@@ -31,7 +34,9 @@ class trace:  # noqa: N801 - reads as the verb that it is
         self._stop = Stop(self._seconds)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self._source.close()
 
     def stop(self) -> None:

@@ -6,6 +6,7 @@ through, and (b) an expression that decides exactly. A recorded source has only 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,6 +47,10 @@ class Narrowing:
             for value in values:
                 if isinstance(value, int) and not 0 <= value <= TOP[name]:
                     raise UsageError(f"{WORDS[name]} number {value} is out of range (0 to {TOP[name]})")
+                if isinstance(value, str) and len(os.fsencode(value)) > 15:
+                    raise UsageError(
+                        f"process name {value!r} is longer than the 15 bytes that the kernel keeps of a name"
+                    )
 
     def text(self) -> str:
         """The same as a filter, empty if nothing is narrowed. A cgroup and phases cannot be said that way."""

@@ -1,7 +1,7 @@
 """The loop: a source's batches, narrowed, counted, and given to a sink, until there is a reason to stop.
 
-Rule of this file: it knows sources and sinks only by what they do, so a live trace, a replay and a test are the same
-loop. It is the one place where rows and losses are added up.
+Rule of this file: it knows sources and sinks only by what they do, so a live trace, a replay and a test are
+the same loop. It is the one place where rows and losses are added up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Where batches come from. A live source yields an empty batch now and then, so that the loop can look up."""
+    """Where batches come from. A live one yields an empty one now and then, so that the loop can look up."""
 
     def batches(self) -> Iterator[Batch]:
         """Batches in order of time; ends when there are no more."""
@@ -35,7 +35,7 @@ class Source(Protocol):
 
 
 class Stop:
-    """Reasons to stop: a signal, a deadline, a number of rows, or a condition that is asked after each batch."""
+    """Reasons to stop: a signal, a deadline, a number of rows, a condition that is asked after each batch."""
 
     def __init__(self, seconds: float | None = None, count: int | None = None) -> None:
         self.requested = False
@@ -72,13 +72,17 @@ def run(
     source: Source, sink: Sink, summary: Summary, stop: Stop, mask: Callable[[Batch], Array] | None = None
 ) -> None:
     """Moves everything from source to sink. What is left when it stops is written too."""
+    began = time.monotonic()
     room = stop.count
 
     def pass_on(batch: Batch) -> bool:
         """Writes one batch; False when the asked number of rows is reached."""
         nonlocal room
         if len(batch) and mask is not None:
+            made = len(batch)
             batch = batch.select(mask(batch))
+            summary.hidden += made - len(batch)
+            summary.attempts += made - len(batch)  # those written are added with their verdicts below
         if room is not None:
             if len(batch) > room:
                 batch = batch.select(np.arange(room))
@@ -98,3 +102,4 @@ def run(
     for batch in source.finish(summary):
         if not full:
             full = not pass_on(batch)
+    summary.seconds = time.monotonic() - began

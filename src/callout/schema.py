@@ -1,7 +1,7 @@
 """Every field of an event: its name, type and meaning.
 
-Rule of this file: the one list that filters, NDJSON keys, Arrow columns, SQL, the web page and the docs are made from.
-Names are the Elastic Common Schema's wherever it has one; what it lacks stands under ``connect.``.
+Rule of this file: the one list that filters, NDJSON keys, Arrow columns, SQL, the web page and the docs are
+made from. Names are the Elastic Common Schema's wherever it has one; what it lacks stands under ``connect.``.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ _FIELDS = (
     Field("connect.entry", "text", "Way into the kernel: `connect`, `io_uring`, ..."),
     Field("connect.fd", "int", "Descriptor, as passed."),
     Field("connect.addrlen", "int", "Length of the address, as passed.", "bytes"),
-    Field("connect.family", "text", "Address family of the socket, or of the address where there is no socket."),
+    Field(
+        "connect.family", "text", "Address family of the socket, or of the address where there is no socket."
+    ),
     Field("connect.type", "text", "Type of the socket."),
     Field("connect.protocol", "int", "Protocol of the socket."),
     Field("connect.sockaddr", "text", "The address in strace's notation."),

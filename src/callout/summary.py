@@ -1,7 +1,7 @@
 """What a run came to: attempts, verdicts, and everything that is missing.
 
-Rule of this file: counts only, and cheap to import. Attempts made = rows + hidden + withheld + lost, and a loss is
-never silent.
+Rule of this file: counts only, and cheap to import. Attempts made = rows + hidden + withheld + lost, and a
+loss is never silent.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from callout.terminal import duration, paint, width
+from callout import terminal
+from callout.terminal import paint
 
 if TYPE_CHECKING:
     from callout.batch import Batch
 
 # Verdicts that are no failure, best last; all others are failures and come first in the totals.
 MILD = ("pending", "dissolved", "associated", "established")
-NO_VERDICT = "attempt"  # event.action of the extra row of --phases, which is about an attempt that has its own row
+NO_VERDICT = (
+    "attempt"  # event.action of the extra row of --phases, which is about an attempt that has its own row
+)
 
 
 @dataclass
 class Summary:
     """Totals of one run; sources and the pipeline may set any of them.
 
-    ``attempts`` were made, ``rows`` were written (the extra rows of --phases included), ``hidden`` a filter kept
-    back, ``withheld`` the kernel side kept back, ``lost`` were seen but never got here. ``extra`` counts whatever
-    else a source could not follow, by its own words. ``seconds`` is how long the run took.
+    ``attempts`` were made, ``rows`` were written (the extra rows of --phases included), ``hidden`` a filter
+    kept back, ``withheld`` the kernel side kept back, ``lost`` were seen but never got here. ``extra`` counts
+    whatever else a source could not follow, by its own words. ``seconds`` is how long the run took.
     """
 
     attempts: int = 0
@@ -66,13 +69,12 @@ class Summary:
 
         return sorted(self.verdicts.items(), key=gravity)
 
-    def lines(self, color: bool = False, columns: int = 80) -> list[str]:
-        """The totals for people, at most ``columns`` wide where words allow; a loss comes last and is loud."""
-        head = f"{self.attempts:,} attempt{'s' * (self.attempts != 1)} in {duration(int(self.seconds * 1e9))}"
-        tallies = [
-            (f"{count:,} {verdict}", _color(verdict)) for verdict, count in self.by_gravity()
-        ]
-        lines = _wrap(head + ": " if tallies else head, tallies, columns, color)
+    def lines(self, color: bool = False, width: int = 80) -> list[str]:
+        """The totals for people, at most ``width`` columns where words allow; a loss is last and loud."""
+        made = f"{self.attempts:,} attempt{'s' * (self.attempts != 1)}"
+        head = f"{made} in {terminal.duration(int(self.seconds * 1e9))}"
+        tallies = [(f"{count:,} {verdict}", _color(verdict)) for verdict, count in self.by_gravity()]
+        lines = _wrap(head + ": " if tallies else head, tallies, width, color)
         kept = [(self.hidden, "by the filter"), (self.withheld, "in the kernel")]
         if any(count for count, _ in kept):
             told = ", ".join([f"{count:,} {where}" for count, where in kept if count])
@@ -109,15 +111,15 @@ def _tally(batch: Batch, name: str) -> Counter[str]:
     return tally
 
 
-def _wrap(head: str, pieces: list[tuple[str, str]], columns: int, color: bool) -> list[str]:
-    """``head`` and the pieces, separated by commas, broken between pieces; later lines are indented by two."""
-    lines, line, used = [], head, width(head)
+def _wrap(head: str, pieces: list[tuple[str, str]], room: int, color: bool) -> list[str]:
+    """``head`` and the pieces with commas between, broken between pieces; later lines are indented."""
+    lines, line, used = [], head, terminal.width(head)
     for i, (text, paint_as) in enumerate(pieces):
         glue = "" if not i else ", "
         end = "," if i + 1 < len(pieces) else ""
-        if i and used + len(glue) + width(text + end) > columns:
+        if i and used + len(glue) + terminal.width(text + end) > room:
             lines.append(line + ",")
             line, used, glue = "  ", 2, ""
         line += glue + paint(text, paint_as, color)
-        used += len(glue) + width(text)
+        used += len(glue) + terminal.width(text)
     return [*lines, line]

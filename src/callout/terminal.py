@@ -1,21 +1,27 @@
 r"""Text on its way to a terminal: harmless, measured in columns, cut, coloured.
 
-Rule of this file: pure, and without imports that take time. Text that other processes chose (names, paths, domains)
-passes ``escape`` before anything else is done to it; only ``paint`` makes escape sequences.
+Rule of this file: pure, and without imports that take time. Text that other processes chose (names, paths,
+domains) passes ``escape`` before anything else is done to it; only ``paint`` makes escape sequences.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-COLORS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "loud": "1;31"}  # SGR numbers, ECMA-48 8.3.117
+COLORS = {
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "dim": "2",
+    "loud": "1;31",
+}  # SGR numbers, ECMA-48 8.3.117
 
 
 def escape(text: str) -> str:
     r"""``text`` without anything that a terminal would act upon or that hides or reorders other text.
 
-    Control characters become ``\x1b``, bytes that are not UTF-8 (surrogates of PEP 383) ``\xff``, everything else
-    that does not print (bidirectional controls, zero-width and line separators, unassigned) ``\u202e``.
+    Control characters become ``\x1b``, bytes that are not UTF-8 (surrogates of PEP 383) ``\xff``, everything
+    else that does not print (bidirectional controls, zero-width and line separators, unassigned) ``\u202e``.
     Backslashes stay, so that text which is escaped already stays as it is.
     """
     if text.isprintable():

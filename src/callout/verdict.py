@@ -1,7 +1,8 @@
 """From what the kernel reported of one attempt to what became of it, in one word.
 
-Rule of this file: pure. ``Evidence`` holds every value that a verdict or cause may rest on; ``judge`` turns it into
-the words of the interface, by tables. Rows share evidence, so this runs once per distinct combination.
+Rule of this file: pure. ``Evidence`` holds every value that a verdict or cause may rest on; ``judge`` turns
+it into the words of the interface, by tables. Rows share evidence, so this runs once per distinct
+combination.
 
 Sources: connect(2), net/ipv4/af_inet.c (__inet_stream_connect), net/unix/af_unix.c (unix_stream_connect).
 """
@@ -127,9 +128,15 @@ def verdict_of(e: Evidence) -> str:
 
 
 def routed_away(e: Evidence, error: int) -> bool:
-    """A well-formed call to a blackhole route fails with EINVAL (net/ipv4/route.c, RTN_BLACKHOLE)."""
-    well_formed = (e.family, e.asked_family) in ((2, 2), (10, 10), (10, 2)) and 16 <= e.addrlen <= 128
-    return error == errno.EINVAL and well_formed and not (e.asked_family == 10 and e.addrlen < 24)
+    """A well-formed call to a blackhole route fails with EINVAL (net/ipv4/route.c, RTN_BLACKHOLE).
+
+    An IPv6 stream socket refuses every AF_INET address: EINVAL below 24 bytes (net/ipv6/tcp_ipv6.c,
+    tcp_v6_connect). A datagram socket takes them (net/ipv6/datagram.c, __ip6_datagram_connect).
+    """
+    least = {(2, 2): 16, (10, 10): 24, (10, 2): 16}.get((e.family, e.asked_family))
+    if error != errno.EINVAL or least is None or not least <= e.addrlen <= 128:
+        return False
+    return e.family == e.asked_family or e.type != socket.SOCK_STREAM
 
 
 def judge(e: Evidence) -> Judgement:

@@ -6,6 +6,7 @@ Documentation/admin-guide/cgroup-v2.rst.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -14,5 +15,5 @@ def hierarchy(mounts: str | None = None) -> str | None:
     for line in (mounts if mounts is not None else Path("/proc/self/mounts").read_text()).splitlines():
         fields = line.split()
         if len(fields) > 2 and fields[2] == "cgroup2":
-            return fields[1]
+            return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[1])  # proc_mounts(5)
     return None

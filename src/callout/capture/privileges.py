@@ -40,7 +40,7 @@ def check() -> None:
     if lacking:
         raise NotPermittedError(
             f"tracing this host needs {' and '.join(lacking)}",
-            "run it as root: sudo callout ...   or without privileges, for one command: callout run -- CMD",
+            "run it as root: sudo callout ...; in a service, grant them with AmbientCapabilities=",
         )
     if not BTF.exists():
         raise NotPermittedError(

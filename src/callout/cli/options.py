@@ -31,14 +31,16 @@ UNITS = {
 
 def duration(text: str) -> float:
     """Seconds from `10`, `500ms`, `2m`, `1h`. Raises ArgumentTypeError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", text.strip())
     if not match or match[2] not in UNITS:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a duration: give seconds, or a number with ms, s, m or h"
         )
     value = float(match[1]) * UNITS[match[2]]
-    if not math.isfinite(value) or value <= 0:
+    if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration: it must be more than 0")
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: it is too long")
     return value
 
 

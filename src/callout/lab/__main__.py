@@ -26,7 +26,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     if options.parent is not None:
-        pass
+        libc.die_with_parent(signal.SIGKILL)
         if os.getppid() != options.parent:  # it ended before the line above
             return 1
     try:

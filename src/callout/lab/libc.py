@@ -54,7 +54,7 @@ def set_name(name: str) -> None:
 def die_with_parent(signal: int) -> None:
     """Has the kernel send ``signal`` to this process when the thread that started it ends.
 
-    Does not survive a fork, nor a change of credentials such as a new user namespace (kernel/cred.c).
+    Forks do not inherit it; the step into a user namespace leaves it (commit_creds in kernel/cred.c).
     """
     _check(_libc.prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
 

@@ -8,7 +8,6 @@ one by one.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import traceback
 from collections.abc import Sequence
@@ -36,8 +35,6 @@ def run(names: Sequence[str], report_fd: int, gate_fd: int | None = None) -> int
     except NotPermittedError as error:
         send(report_fd, Refused(error.message, error.remedy))
         return error.exit_status
-    if gate_fd is not None:
-        libc.set_name(COMM)  # again: a new user namespace may have undone it
     possible = []
     for scenario in scenarios:
         if reason := namespace.prepare(scenario):

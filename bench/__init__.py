@@ -1,0 +1,1 @@
+"""What callout costs, measured beside the floor and beside the alternatives. See README.md."""

@@ -1,0 +1,205 @@
+"""One JSON object per line, for other programs. Hot: rows are never made, whole stretches of a row are.
+
+Rule of this file: text between two values depends only on which leaf was written last and which comes next.
+So the columns of one stretch (``process.*``, ``destination.*``) are rendered once per distinct combination of
+values and looked up by row; only values that differ from row to row (times, durations, ids) are rendered row
+by row.
+
+Keys stand in the order of the schema; what has no value is absent; output is ASCII, so a name chosen by a
+process cannot act on a terminal; bytes that are not UTF-8 are ``\\udcXX`` (PEP 383), which Python's ``json``
+reads back exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+
+from callout.batch import Array, Column, Plain, distinct
+from callout.schema import FIELDS
+from callout.sinks import Target
+from callout.sinks.json_text import NONE, Layout, layout, once, texts
+
+if TYPE_CHECKING:
+    from callout.batch import Batch
+    from callout.summary import Summary
+
+FEW, SHARE = 16, 16  # values are few where there are at most FEW, or one for SHARE rows
+MANY = 256  # a column of text is taken for many-valued above that, and more than one value for SHARE rows
+LINES = 1024  # rows of which text exists at a time: fresh memory for all of them costs more than the work
+
+Piece: TypeAlias = str | Callable[[slice], list[str]]  # text that all rows share, or that of some rows
+
+
+class NdjsonSink:
+    """NDJSON, written and flushed once per batch."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    def write(self, batch: Batch) -> None:
+        """Writes and flushes one line per row."""
+        if len(batch):
+            self.target.put(encode(batch))
+
+    def close(self, summary: Summary | None) -> None:
+        """Nothing follows the last row."""
+        self.target.finish()
+
+
+def encode(batch: Batch) -> Iterator[bytes]:
+    """All rows as NDJSON, in parts that end with a row."""
+    rows = Rows(len(batch), layout(tuple(batch.names)))
+    for number, name in enumerate(rows.layout.names):
+        rows.add(number, batch.column(name), is_time=name in FIELDS and FIELDS[name].type == "time")
+    yield from rows.finish()
+
+
+class Few(NamedTuple):
+    """A leaf of a stretch: row i has the text ``text(codes[i])``, none where the code is negative."""
+
+    number: int
+    codes: Array
+    text: Callable[[int], str]
+    some_absent: bool
+
+
+@dataclass
+class Rows:
+    """Pieces of all rows, collected leaf by leaf."""
+
+    count: int
+    layout: Layout
+    pieces: list[Piece] = field(default_factory=list)
+    _stretch: list[Few] = field(default_factory=list)
+    _few: int = 0
+    _last: int | Array = NONE  # the leaf that was written last, in all rows or by row
+
+    def __post_init__(self) -> None:
+        self._few = max(FEW, self.count // SHARE)
+
+    def add(self, number: int, column: Column, is_time: bool) -> None:
+        """The next leaf."""
+        if isinstance(column, Plain):
+            self._add_plain(number, column, is_time or column.data.dtype.kind == "M")
+        elif len(column.values) > max(MANY, self.count // SHARE):
+            codes, text = column.codes, once(column.values, is_time)
+            present = codes >= 0
+            self._add_many(
+                number,
+                lambda rows: ["" if code < 0 else text(code) for code in codes[rows].tolist()],
+                None if present.all() else present,
+            )
+        else:
+            self._add_few(number, column.codes, once(column.values, is_time))
+
+    def _add_plain(self, number: int, column: Plain, is_time: bool) -> None:
+        data, valid = np.ascontiguousarray(column.data), column.valid
+        if valid is not None:
+            if valid.all():
+                valid = None
+            elif not valid.any():
+                return
+        if len(distinct(data[:256])[1]) <= min(128, self._few):
+            codes, first = distinct(data)
+            if len(first) <= self._few:
+                codes = codes if valid is None else np.where(valid, codes, np.int32(-1))
+                values = texts(data[first], is_time)
+                self._add_few(number, codes, values.__getitem__)
+                return
+
+        def some(rows: slice) -> list[str]:
+            found = texts(data[rows], is_time)
+            if valid is not None:
+                for row in np.flatnonzero(~valid[rows]).tolist():
+                    found[row] = ""
+            return found
+
+        self._add_many(number, some, valid)
+
+    def _add_few(self, number: int, codes: Array, text: Callable[[int], str]) -> None:
+        lowest = int(codes.min())
+        if lowest >= 0 or int(codes.max()) >= 0:
+            self._stretch.append(Few(number, codes, text, lowest < 0))
+
+    def _add_many(self, number: int, piece: Piece, present: Array | None) -> None:
+        self._end_stretch(number, present)
+        self.pieces.append(piece)
+        self._last = number if present is None else np.where(present, np.int32(number), self._last)
+
+    def _end_stretch(self, following: int | None, present: Array | None = None) -> None:
+        stretch, self._stretch = self._stretch, []
+        self._render(stretch, following, present)
+
+    def _render(self, stretch: list[Few], following: int | None, present: Array | None) -> None:
+        """One piece for the leaves of a stretch, up to the value of the leaf ``following`` where it is
+        present.
+        """
+        keys = [leaf.codes for leaf in stretch if _varies(leaf.codes)]
+        keys += [last for last in (self._last,) if isinstance(last, np.ndarray)]
+        keys += [present] if present is not None else []
+        codes, first = _combine(keys, self.count)
+        if len(first) > self._few and len(stretch) > 1:
+            half = len(stretch) // 2
+            self._render(stretch[:half], None, None)
+            self._render(stretch[half:], following, present)
+            return
+        between, found = self.layout.between, []
+        columns = [(leaf.number, leaf.text, leaf.codes[first].tolist()) for leaf in stretch]
+        lasts = (
+            self._last[first].tolist() if isinstance(self._last, np.ndarray) else [self._last] * len(first)
+        )
+        goes_on = [following is not None] * len(first) if present is None else present[first].tolist()
+        for i, last in enumerate(lasts):
+            parts = []
+            for number, text, leaf_codes in columns:
+                if leaf_codes[i] >= 0:
+                    parts += [between(last, number), text(leaf_codes[i])]
+                    last = number
+            if goes_on[i] and following is not None:
+                parts.append(between(last, following))
+            found.append("".join(parts))
+        self.pieces.append(found[0] if len(found) == 1 else _spread(found, codes))
+        for leaf in stretch:
+            written = (
+                np.where(leaf.codes >= 0, np.int32(leaf.number), self._last) if leaf.some_absent else None
+            )
+            self._last = leaf.number if written is None else written
+
+    def finish(self) -> Iterator[bytes]:
+        """The rows, each ended by a newline."""
+        self._end_stretch(len(self.layout.names))
+        step = len(self.pieces)
+        shared = [piece if isinstance(piece, str) else "" for piece in self.pieces]
+        for begin in range(0, self.count, LINES):
+            rows = slice(begin, min(begin + LINES, self.count))
+            flat = shared * (rows.stop - begin)
+            for place, piece in enumerate(self.pieces):
+                if not isinstance(piece, str):
+                    flat[place::step] = piece(rows)
+            yield "".join(flat).encode("ascii")
+
+
+def _varies(codes: Array) -> bool:
+    return bool((codes != codes[0]).any())
+
+
+def _combine(keys: list[Array], count: int) -> tuple[Array, Array]:
+    """``distinct`` over several columns at once."""
+    unlike = list({id(key): key for key in keys}.values())
+    if not unlike:
+        return np.zeros(count, np.int32), np.zeros(1, np.int32)
+    if len(unlike) == 1:
+        return distinct(np.ascontiguousarray(unlike[0]))
+    rows = np.empty((count, len(unlike)), np.int32)
+    for i, key in enumerate(unlike):
+        rows[:, i] = key
+    return distinct(rows.view(np.dtype((np.void, rows.strides[0]))).ravel())
+
+
+def _spread(found: list[str], codes: Array) -> Callable[[slice], list[str]]:
+    values = np.array(found, object)
+    return lambda rows: values[codes[rows]].tolist()

@@ -1,0 +1,181 @@
+"""For people, live: one line per attempt, as wide as the terminal.
+
+Rule of this file: a line never takes more than the width. What gives way first is the error's name, then the
+latency, then the middle of the destination; a cause that has no room gets a line of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, Any
+
+from callout.cause import meanings
+from callout.sinks import Target
+from callout.summary import MILD
+from callout.terminal import cut, duration, escape, pad, paint, width
+from callout.verdict import VERDICTS
+
+if TYPE_CHECKING:
+    from callout.batch import Batch
+    from callout.summary import Summary
+
+WHO = 18  # columns for name and pid; longer ones push the rest
+WHERE = 21  # columns for the destination: any IPv4 address and port
+WIDEST = 40  # columns for the destination where there is room for any
+NARROWEST = 60  # a terminal below that wraps the lines itself
+NARROW = 8  # columns that destination and process name always keep
+
+COLUMNS = (
+    "@timestamp",
+    "event.action",
+    "event.duration",
+    "process.name",
+    "process.pid",
+    "destination.ip",
+    "destination.port",
+    "destination.address",
+    "destination.domain",
+    "network.transport",
+    "connect.sockaddr",
+    "connect.verdict",
+    "connect.errno",
+    "connect.cause",
+    "connect.lost_before",
+)
+
+
+def rows_of(batch: Batch, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    """The values of some columns, row by row; None where there is no value or no such column."""
+    nothing = [None] * len(batch)
+    return zip(*[batch.column(name).tolist() if name in batch else nothing for name in names], strict=True)
+
+
+class TableSink:
+    """Lines for people. ``explain`` adds what the cause or verdict means; ``zone``: None is this host's."""
+
+    def __init__(self, target: Target, explain: bool = False, zone: tzinfo | None = None) -> None:
+        self.target = target
+        self.explain = explain
+        self.zone = zone
+        self.shows_totals = target.terminal
+        self._room = max(target.width, NARROWEST)
+        spare = 0 if explain else max(target.width - 80, 0)
+        self._column = min(WHERE + spare, WIDEST)
+
+    def write(self, batch: Batch) -> None:
+        """Writes and flushes one or two lines per row."""
+        if len(batch):
+            lines = [line for row in rows_of(batch, COLUMNS) for line in self.lines(*row)]
+            self.target.put([line.encode() + b"\n" for line in lines])
+
+    def close(self, summary: Summary | None) -> None:
+        """Totals, on a terminal only: elsewhere they would be taken for rows."""
+        if summary is not None and self.shows_totals:
+            lines = summary.lines(self.target.color, self._room)
+            self.target.put([line.encode() + b"\n" for line in lines])
+        self.target.finish()
+
+    def lines(
+        self,
+        began: int | None,
+        action: str | None,
+        took: int | None,
+        name: str | None,
+        pid: int | None,
+        ip: str | None,
+        port: int | None,
+        address: str | None,
+        domain: str | None,
+        transport: str | None,
+        sockaddr: str | None,
+        verdict: str | None,
+        error: str | None,
+        cause: str | None,
+        lost: int | None,
+    ) -> Iterator[str]:
+        """The lines of one row."""
+        color = self.target.color
+        if lost:
+            yield paint(f"… {lost:,} attempt{'s' * (lost != 1)} lost here", "loud", color)
+        time = " " * 12 if began is None else self.clock(began)
+        known_pid = "" if pid is None else f"[{pid}]"
+        who = escape(name or "") + known_pid
+        where = destination(ip, port, address, domain, transport, sockaddr)
+        if verdict is None:
+            said = "attempt …" if action == "attempt" else escape(action or "")
+            shade, late = "dim", ""
+        else:
+            said, shade = escape(verdict), verdict_color(verdict)
+            late = "" if took is None else "  " + duration(took)
+        reason, code = escape(cause or ""), escape(error or "")
+        why = f"{code}: {reason}" if code and reason else code or reason
+        choices = [(f"{said} ({why})", late), (f"{said} ({reason})", late), (f"{said} ({reason})", "")]
+        choices = [*(choices if reason else choices[:1] if why else []), (said, late), (said, "")]
+        fixed = 13 + width(who) + 3 + 2
+        for told, took_text in choices:
+            room = self._room - fixed - width(told + took_text)
+            if room >= min(width(where), WHERE):
+                break
+        least = min(width(where), NARROW)
+        if room < least:  # the last resort: a long name on a narrow terminal
+            who, room = cut(who, max(width(who) - (least - room), NARROW)), least
+        spare = max(0, room - min(width(where), room))
+        padded = pad(who, min(WHO, width(who) + spare))
+        room -= width(padded) - width(who)
+        where = pad(cut(where, max(room, 1)), min(room, self._column))
+        line = f"{time} {padded} → {where}  "
+        shown = line + paint(told, shade, color) + paint(took_text, "dim", color)
+        beside, below = self.meaning(verdict, cause), ""
+        if why and told == said:
+            beside, below = "", f"({why})  {beside}".rstrip()
+        elif width(line + told + took_text) + 2 + width(beside) > self._room:
+            beside, below = "", beside
+        yield shown + (paint("  " + beside, "dim", color) if beside else "")
+        if below:
+            indent = " " * 13
+            yield indent + paint(cut(below, self._room - len(indent)), "dim", color)
+
+    def clock(self, ns: int) -> str:
+        """Local time of day in milliseconds."""
+        return (
+            f"{datetime.fromtimestamp(ns // 1_000_000_000, self.zone):%H:%M:%S}.{ns // 1_000_000 % 1000:03}"
+        )
+
+    def meaning(self, verdict: str | None, cause: str | None) -> str:
+        """A few words for the cause, else for the verdict; empty unless they are asked for."""
+        if not self.explain or verdict is None:
+            return ""
+        return meanings().get(cause or "") or VERDICTS.get(verdict, "")
+
+
+def verdict_color(verdict: str) -> str:
+    """Green for what succeeded, yellow for what is open or was cut short, red for what failed."""
+    if verdict in ("pending", "interrupted", "aborted"):
+        return "yellow"
+    return "green" if verdict in MILD else "red"
+
+
+def destination(
+    ip: str | None,
+    port: int | None,
+    address: str | None,
+    domain: str | None,
+    transport: str | None,
+    sockaddr: str | None,
+) -> str:
+    """The peer, harmless for a terminal: address and port, path or abstract name, else the address as strace
+    has it.
+    """
+    if ip is not None:
+        shown = f"[{ip}]" if ":" in ip and port is not None else ip
+        shown += "" if port is None else f":{port}"
+        shown += f"/{transport}" if transport not in (None, "tcp") else ""
+        shown += f" ({domain})" if domain else ""
+    elif address is not None and (transport == "unix" or sockaddr is None):
+        shown = address
+    elif sockaddr is not None:
+        shown = sockaddr.removeprefix("{sa_family=").removesuffix("}")
+    else:
+        shown = "?"
+    return escape(shown)

@@ -1,0 +1,150 @@
+"""Evidence to cause: every token by the evidence that makes it, and none by less."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+import pytest
+
+from callout.cause import meanings
+from callout.verdict import Evidence, judge
+
+INET, INET6, UNIX, VSOCK = socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, 40
+STREAM, DGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
+CLOSE = 7  # net/tcp_states.h
+
+TCP = Evidence(
+    family=INET,
+    type=STREAM,
+    protocol=6,
+    asked_family=INET,
+    addrlen=16,
+    ret=0,
+    state=None,
+    err=0,
+    soft=0,
+    syns=0,
+    drop="",
+    followed=False,
+    rst=False,
+    exiting=False,
+    local=False,
+    bound=False,
+    no_file=False,
+    not_socket=False,
+    unreadable=False,
+    given_up=False,
+)
+
+
+def failed(number: int, **seen: Any) -> dict[str, Any]:
+    """A call that returned this error before anything was sent."""
+    return {"ret": -number, **seen}
+
+
+def settled(number: int, **seen: Any) -> dict[str, Any]:
+    """A handshake that ended in this error after the call had returned."""
+    return {"ret": -errno.EINPROGRESS, "followed": True, "state": CLOSE, "err": number, **seen}
+
+
+def local(number: int, **seen: Any) -> dict[str, Any]:
+    """A Unix socket's call that returned this error."""
+    return {"family": UNIX, "asked_family": UNIX, "addrlen": 20, "protocol": 0, "ret": -number, **seen}
+
+
+IPV6 = {"family": INET6, "asked_family": INET6, "addrlen": 28}
+TABLE: list[tuple[dict[str, Any], str | None]] = [
+    # nothing to explain
+    ({}, None),
+    ({"ret": -errno.EINPROGRESS, "followed": True}, None),
+    ({"ret": None}, None),
+    # answers, and no answers
+    (settled(errno.ECONNREFUSED, rst=True), "rst_from_peer"),
+    (settled(errno.ECONNREFUSED, rst=True, local=True), "no_listener"),
+    (settled(errno.ECONNREFUSED), "icmp_port_unreachable"),
+    (settled(errno.ECONNREFUSED, drop="NETFILTER_DROP"), "netfilter_reject"),
+    (settled(errno.ETIMEDOUT, syns=6), "syn_unanswered"),
+    (settled(errno.ETIMEDOUT, syns=6, drop="NETFILTER_DROP"), "netfilter_drop"),
+    (settled(errno.ENETUNREACH), "icmp_net_unreachable"),
+    (settled(errno.ENETUNREACH, drop="NETFILTER_DROP"), "netfilter_reject"),
+    (settled(errno.EHOSTUNREACH, drop="NEIGH_FAILED"), "neighbour_failed"),
+    (settled(errno.EHOSTUNREACH), "unknown"),  # ICMP host unreachable, or one of several prohibitions
+    (failed(errno.ENETUNREACH), "no_route"),
+    (failed(errno.EHOSTUNREACH), "no_route"),
+    (failed(errno.EINVAL), "no_route"),
+    (failed(errno.EINVAL, **IPV6), "no_route"),
+    # local ports
+    (failed(errno.EADDRNOTAVAIL), "ports_exhausted"),
+    (failed(errno.EAGAIN), "ports_exhausted"),
+    (failed(errno.EADDRNOTAVAIL, bound=True), "address_in_use"),
+    (failed(errno.EADDRINUSE), "address_in_use"),
+    # denied by somebody: nothing seen tells who
+    (failed(errno.EPERM), "unknown"),
+    (failed(errno.EACCES), "unknown"),
+    # Unix sockets
+    (local(errno.ENOENT), "unix_no_path"),
+    (local(errno.ENOTDIR), "unix_no_path"),
+    (local(errno.ECONNREFUSED), "unix_no_listener"),
+    (local(errno.EAGAIN), "unix_backlog_full"),
+    (local(errno.EACCES), "unix_permission"),
+    (local(errno.EPERM), "unix_permission"),
+    (local(errno.EPROTOTYPE), "unix_wrong_type"),
+    (local(errno.ELOOP), "unknown"),
+    (local(errno.EINVAL, addrlen=2), "bad_length"),
+    (local(errno.EINVAL, addrlen=111), "bad_length"),
+    (local(errno.EINVAL, asked_family=INET), "family_mismatch"),
+    (local(errno.EINVAL), "unknown"),
+    # the caller's mistakes
+    (failed(errno.EBADF, family=0, no_file=True), "bad_descriptor"),
+    (failed(errno.ENOTSOCK, family=0, not_socket=True), "not_a_socket"),
+    (failed(errno.EFAULT, asked_family=0, unreadable=True), "bad_pointer"),
+    (failed(errno.EINVAL, addrlen=15), "bad_length"),
+    (failed(errno.EINVAL, addrlen=129), "bad_length"),
+    (failed(errno.EINVAL, addrlen=-1), "bad_length"),
+    (failed(errno.EINVAL, **{**IPV6, "addrlen": 23}), "bad_length"),
+    (failed(errno.EINVAL, **{**IPV6, "asked_family": INET, "addrlen": 16}), "bad_length"),
+    (failed(errno.EINVAL, **{**IPV6, "asked_family": INET, "addrlen": 16, "type": DGRAM}), "no_route"),
+    (failed(errno.EINVAL, asked_family=INET6, addrlen=28), "family_mismatch"),
+    (failed(errno.EAFNOSUPPORT, asked_family=INET6, addrlen=28), "family_mismatch"),
+    (failed(errno.EAFNOSUPPORT), "family_unsupported"),
+    (failed(errno.EOPNOTSUPP), "family_unsupported"),
+    (failed(errno.EISCONN), "already_connected"),
+    (failed(errno.EALREADY), "already_in_progress"),
+    # who closed it
+    ({"ret": -errno.EINPROGRESS, "followed": True, "state": CLOSE}, "closed_by_application"),
+    ({"ret": -errno.EINPROGRESS, "followed": True, "state": CLOSE, "exiting": True}, "process_died"),
+    # other families, other errors
+    (failed(errno.ECONNRESET, family=VSOCK, asked_family=VSOCK), "unknown"),
+    (failed(errno.EINVAL, family=VSOCK, asked_family=VSOCK, addrlen=8), "bad_length"),
+    (failed(errno.ENOMEM), "unknown"),
+]
+
+# Words of the interface for which nothing is seen yet that tells them apart from `unknown`.
+LATER = {
+    "icmp_host_unreachable",
+    "icmp_admin_prohibited",
+    "cgroup_bpf",
+    "callout_policy",
+    "lsm",
+    "seccomp",
+}
+
+
+@pytest.mark.parametrize(("seen", "cause"), TABLE)
+def test_cause(seen: dict[str, Any], cause: str | None) -> None:
+    assert judge(TCP._replace(**seen)).cause == cause
+
+
+def test_every_token_has_a_meaning_and_evidence_that_makes_it() -> None:
+    made = {cause for _, cause in TABLE if cause}
+    assert made & LATER == set(), "no longer for later"
+    assert made | LATER == set(meanings())
+
+
+def test_meanings_are_a_few_words() -> None:
+    for cause, meaning in meanings().items():
+        assert 10 < len(meaning) < 70, cause
+        assert meaning.strip() == meaning, cause
+        assert not meaning.endswith("."), cause

@@ -1,0 +1,162 @@
+"""The loop, between a source and a sink made here: what is written, counted, and when it stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from callout.batch import Batch, Coded, Plain
+from callout.pipeline import Stop, run
+from callout.summary import Summary
+
+VERDICTS = ["established", "refused"]
+
+
+def batch(*ids: int) -> Batch:
+    """Attempts with these ids; odd ones were refused."""
+    numbers = np.array(ids, np.int64)
+    codes = (numbers % 2).astype(np.int32)
+    return Batch(len(ids), {"connect.id": Plain(numbers), "connect.verdict": Coded(codes, VERDICTS)})
+
+
+class Source:
+    """Yields what it is given, then what is left when it is stopped; like the kernel it goes on for ever if asked."""
+
+    def __init__(self, *batches: Batch, left: tuple[Batch, ...] = (), endless: bool = False) -> None:
+        self.given, self.left, self.endless = batches, left, endless
+        self.finished = False
+        self.before: Callable[[int], None] = lambda number: None
+
+    def batches(self) -> Iterator[Batch]:
+        for number, part in enumerate(self.given):
+            self.before(number)
+            yield part
+        while self.endless:
+            yield batch()
+
+    def finish(self, summary: Summary) -> Iterator[Batch]:
+        yield from self.left
+        self.finished = True
+        summary.lost = 5
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.written: list[list[Any]] = []
+
+    def write(self, batch: Batch) -> None:
+        self.written.append(batch.column("connect.id").tolist() if len(batch) else [])
+
+    def close(self, summary: Summary | None) -> None:
+        raise AssertionError("the caller closes the sink")
+
+
+def moved(source: Source, stop: Stop | None = None, **more: Any) -> tuple[list[list[Any]], Summary]:
+    sink, summary = Sink(), Summary()
+    run(source, sink, summary, stop or Stop(), **more)
+    assert source.finished, "a source is always asked for what is left, and to the end"
+    return sink.written, summary
+
+
+def odd(batch: Batch) -> np.ndarray[Any, Any]:
+    column = batch.column("connect.id")
+    assert isinstance(column, Plain)
+    return column.data % 2 == 1
+
+
+def test_everything_is_written_in_order_and_counted() -> None:
+    written, summary = moved(Source(batch(1, 2), batch(3), left=(batch(4), batch())))
+    assert written == [[1, 2], [3], [4], []]
+    assert (summary.rows, summary.attempts, summary.lost, summary.hidden) == (4, 4, 5, 0)
+    assert summary.verdicts == Counter(established=2, refused=2)
+    assert summary.seconds > 0
+
+
+def test_empty_batches_reach_the_sink_so_that_it_can_look_at_its_clock() -> None:
+    assert moved(Source(batch(), batch(1), batch()))[0] == [[], [1], []]
+
+
+def test_the_mask_keeps_rows_back_and_says_how_many() -> None:
+    """The mask never sees an empty batch: there are no columns to look at."""
+    seen = []
+
+    def mask(batch: Batch) -> np.ndarray[Any, Any]:
+        seen.append(len(batch))
+        return odd(batch)
+
+    written, summary = moved(Source(batch(1, 2, 3), Batch(0, {}), batch(4), left=(batch(5, 6),)), mask=mask)
+    assert written == [[1, 3], [], [], [5]]
+    assert seen == [3, 1, 2]
+    assert (summary.rows, summary.hidden, summary.attempts) == (3, 3, 6)
+    assert summary.verdicts == Counter(refused=3)
+
+
+@pytest.mark.parametrize(
+    ("count", "written"),
+    [
+        (1, [[1]]),
+        (2, [[1, 2]]),  # full by the end of a batch: the next is not even asked for
+        (3, [[1, 2], [3]]),
+        (4, [[1, 2], [3, 4]]),
+        (5, [[1, 2], [3, 4], [5]]),  # the last of them only from what is left
+        (9, [[1, 2], [3, 4], [5, 6], [7]]),
+    ],
+)
+def test_count(count: int, written: list[list[int]]) -> None:
+    source = Source(batch(1, 2), batch(3, 4), left=(batch(5, 6), batch(7)))
+    assert moved(source, Stop(count=count))[0] == written
+
+
+def test_count_counts_what_passes_the_mask() -> None:
+    written, summary = moved(Source(batch(1, 2, 3), batch(5, 7, 9)), Stop(count=3), mask=odd)
+    assert written == [[1, 3], [5]]
+    assert summary.rows == 3
+
+
+def test_a_deadline_that_has_passed_ends_an_endless_source_after_its_batch() -> None:
+    written, summary = moved(Source(batch(1), batch(2), left=(batch(3),), endless=True), Stop(seconds=0))
+    assert written == [[1], [3]]
+    assert summary.rows == 2
+
+
+def test_a_deadline_to_come_does_not() -> None:
+    assert not Stop(seconds=3600).now()
+
+
+def test_a_condition_is_asked_after_each_batch() -> None:
+    answers = iter([False, False, True])
+    stop = Stop()
+    stop.when(lambda: next(answers))
+    assert moved(Source(endless=True), stop)[0] == [[], [], []]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_loop_in_good_order(number: signal.Signals) -> None:
+    """It comes while the source works on its second batch: that one and what is left are still written."""
+    kept = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    source = Source(batch(1), batch(2), batch(3), left=(batch(4),), endless=True)
+    source.before = lambda at: os.kill(os.getpid(), number) if at == 1 else None
+    stop = Stop()
+    stop.on_signals()
+    try:
+        assert moved(source, stop)[0] == [[1], [2], [4]]
+    finally:
+        for n, handler in kept.items():
+            signal.signal(n, handler)
+
+
+def test_an_error_of_the_sink_is_not_swallowed() -> None:
+    class Full(Sink):
+        def write(self, batch: Batch) -> None:
+            raise BrokenPipeError
+
+    source = Source(batch(1), endless=True)
+    with pytest.raises(BrokenPipeError):
+        run(source, Full(), Summary(), Stop())
+    assert not source.finished

@@ -1,0 +1,83 @@
+"""Totals: what counts as an attempt, what comes first, and a loss that cannot be overlooked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from callout.batch import Batch, Coded, Plain
+from callout.rows import from_rows
+from callout.summary import Summary
+
+ROWS = [
+    {"event.action": "attempt"},
+    {"event.action": "connect", "connect.verdict": "established"},
+    {"event.action": "connect", "connect.verdict": "refused"},
+    {"event.action": "connect", "connect.verdict": "refused"},
+    {"event.action": "connect", "connect.verdict": "timed_out"},
+    {"connect.verdict": "pending"},
+]
+
+
+def test_add_counts_rows_attempts_and_verdicts() -> None:
+    summary = Summary(seconds=2.0)
+    summary.add(Batch(len(ROWS), from_rows(ROWS)))
+    summary.add(Batch(0, {}))
+    summary.add(Batch(1, {"connect.verdict": Coded(np.array([1], np.int32), ["unused", "established"])}))
+    assert summary.as_dict() == {
+        "attempts": 6,
+        "rows": 7,
+        "lost": 0,
+        "withheld": 0,
+        "hidden": 0,
+        "verdicts": {"refused": 2, "timed_out": 1, "pending": 1, "established": 2},
+        "seconds": 2.0,
+        "extra": {},
+    }
+    assert list(summary.as_dict()["verdicts"]) == ["refused", "timed_out", "pending", "established"]
+
+
+def test_verdicts_that_are_no_text_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"connect\.verdict"):
+        Summary().add(Batch(1, {"connect.verdict": Plain(np.zeros(1))}))
+
+
+def test_lines_of_everything() -> None:
+    summary = Summary(
+        attempts=1_234_567,
+        rows=4,
+        lost=3_000,
+        withheld=12,
+        hidden=5,
+        verdicts=Counter(established=1_000_000, refused=20, timed_out=300, pending=1, associated=7),
+        seconds=61.2,
+        extra={"missed": 4},
+    )
+    assert summary.lines(width=60) == [
+        "1,234,567 attempts in 61.2s: 300 timed_out, 20 refused,",
+        "  1 pending, 7 associated, 1,000,000 established",
+        "not shown: 5 by the filter, 12 in the kernel",
+        "not followed to the end: 4 missed",
+        "LOST 3,000 attempts: what is shown is incomplete",
+    ]
+
+
+def test_lines_in_color() -> None:
+    summary = Summary(attempts=2, lost=1, verdicts=Counter(refused=1, pending=1, established=1), seconds=0.5)
+    assert summary.lines(color=True) == [
+        "2 attempts in 500ms: \x1b[31m1 refused\x1b[0m, \x1b[33m1 pending\x1b[0m, \x1b[32m1 established\x1b[0m",
+        "\x1b[1;31mLOST 1 attempt: what is shown is incomplete\x1b[0m",
+    ]
+
+
+def test_nothing_happened() -> None:
+    assert Summary().lines() == ["0 attempts in 0ns"]
+
+
+def test_importing_it_imports_no_numpy() -> None:
+    code = "import sys, callout.summary, callout.sinks; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
