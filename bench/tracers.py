@@ -89,7 +89,7 @@ class Tracer:
     ``most``: upper bound of attempts in one run, for tracers so slow that more would only take time.
     ``row_mark``: bytes that {out} holds once the first row is written; empty when it cannot be seen there.
     ``exact``: rows and counted losses must add up to the attempts. Not so where a perf buffer is read: its
-    losses are told with the next event that fits (PERF_RECORD_LOST, perf_event_open(2)), and so the last never.
+    losses come with the next event that fits (PERF_RECORD_LOST, perf_event_open(2)), and so the last never.
     It is stopped with SIGINT once the load is done, unless it wraps: then it ends with the load.
     """
 

@@ -16,6 +16,7 @@ typedef signed char __s8;
 typedef short __s16;
 typedef s32 __s32;
 typedef long long __s64;
+typedef long long s64;
 typedef u16 __be16;
 typedef u32 __be32;
 typedef u64 __be64;
@@ -40,8 +41,11 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 
 enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7 }; /* net/tcp_states.h */
 enum { AF_UNSPEC = 0, AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10 };
-enum { O_NONBLOCK = 04000, FMODE_PATH = 0x4000, S_IFMT = 0170000, S_IFSOCK = 0140000, PF_EXITING = 4 };
-enum { EINTR = 4, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512 };
+enum { SOCK_STREAM = 1, SOCK_DGRAM = 2, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_MPTCP = 262 };
+enum { O_NONBLOCK = 04000, FMODE_PATH = 0x4000, S_IFMT = 0170000, S_IFSOCK = 0140000 };
+enum { PF_EXITING = 0x4, PF_IO_WORKER = 0x10, PF_KTHREAD = 0x200000 }; /* linux/sched.h */
+enum { TS_COMPAT = 2 };						/* asm/thread_info.h of x86 */
+enum { EINTR = 4, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
 
 #define __kernel __attribute__((preserve_access_index))
 
@@ -96,7 +100,9 @@ struct cred {
 	kgid_t gid;
 	kuid_t euid;
 } __kernel;
+struct thread_info { u32 status; } __kernel;
 struct task_struct {
+	struct thread_info thread_info;
 	u32 flags;
 	int pid;
 	int tgid;
@@ -107,9 +113,42 @@ struct task_struct {
 	const struct cred *cred;
 	char comm[16];
 	struct files_struct *files;
+	struct css_set *cgroups;
 } __kernel;
 
 struct sk_buff { struct sock *sk; } __kernel;
+
+/* signals (asm-generic/signal-defs.h) */
+enum { SIG_IGN = 1, SA_RESTART = 0x10000000 };
+struct kernel_siginfo { int si_signo; } __kernel;
+struct sigaction { void *sa_handler; unsigned long sa_flags; } __kernel;
+struct k_sigaction { struct sigaction sa; } __kernel;
+
+/* programs attached to cgroups */
+enum cgroup_bpf_attach_type { CGROUP_INET4_CONNECT, CGROUP_INET6_CONNECT };
+struct bpf_prog { u32 len; } __kernel;
+struct bpf_prog_array_item { struct bpf_prog *prog; } __kernel;
+struct bpf_prog_array { struct bpf_prog_array_item items[1]; } __kernel;
+struct cgroup_bpf { struct bpf_prog_array *effective[1]; } __kernel;
+struct cgroup { struct cgroup_bpf bpf; } __kernel;
+struct css_set { struct cgroup *dfl_cgrp; } __kernel;
+
+/* io_uring: a request begins with the command of its operation */
+enum { IORING_OP_CONNECT = 16, REQ_F_FIXED_FILE = 1 };
+struct io_cqe {
+	s32 res;
+	int fd;
+} __kernel;
+struct io_kiocb {
+	struct file *file;
+	u8 opcode;
+	u32 flags;
+	struct io_cqe cqe;
+} __kernel;
+struct io_connect {
+	void *addr;
+	int addr_len;
+} __kernel;
 
 struct trace_event_raw_sys_enter { u64 unused; long id; unsigned long args[6]; } __kernel;
 struct trace_event_raw_sys_exit { u64 unused; long id; long ret; } __kernel;
@@ -121,7 +160,7 @@ struct pt_regs {
 } __kernel;
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs { u64 regs[31]; u64 sp; u64 pc; u64 pstate; } __kernel;
-struct pt_regs { struct user_pt_regs user_regs; u64 orig_x0; } __kernel;
+struct pt_regs { struct user_pt_regs user_regs; u64 orig_x0; s32 syscallno; } __kernel;
 #endif
 #define __VMLINUX_H__
 

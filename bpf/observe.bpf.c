@@ -10,10 +10,12 @@
 
 #include "observe/state.h"
 #include "observe/narrow.h"
+#include "observe/caller.h"
 #include "observe/attempt.h"
 #include "observe/entry_tracepoint.h"
 #include "observe/entry_trampoline.h"
 #include "observe/entry_kprobe.h"
 #include "observe/socket.h"
+#include "observe/uring.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -36,6 +36,15 @@ enum PACKED record_kind {
 /* How the attempt entered the kernel: connect.entry. */
 enum PACKED entry_path {
 	ENTRY_CONNECT = 1,
+	ENTRY_CONNECT_IA32 = 2,
+	ENTRY_SOCKETCALL = 3,
+	ENTRY_IO_URING = 4,
+	ENTRY_SENDTO_FASTOPEN = 5,
+	ENTRY_SENDMSG_FASTOPEN = 6,
+	ENTRY_SENDTO = 7,
+	ENTRY_SENDMSG = 8,
+	ENTRY_SENDMMSG = 9,
+	ENTRY_KERNEL = 10,
 };
 
 /* What this record says of its attempt. */
@@ -59,6 +68,20 @@ enum PACKED attempt_flag {
 	FLAG_EXITING = 1024,	/* the socket was closed by a dying process */
 	FLAG_BY_CALL = 2048,	/* the last state change came from a system call of the owner, not from the network */
 	FLAG_PATH_FD = 4096,	/* an O_PATH descriptor: EBADF for connect */
+	FLAG_NO_ADDRESS = 8192,	/* seen below the system call: sockaddr, addrlen and pointer are not known */
+	FLAG_NO_FD = 16384,	/* no descriptor number: a socket of the kernel or of io_uring's own table */
+	FLAG_FASTOPEN = 32768,	/* TCP Fast Open was asked for */
+	FLAG_SWAPPED = 65536,	/* user memory changed between entry and use: the kernel used another address */
+	FLAG_REWRITTEN = 131072,	/* a cgroup program replaced the address */
+	FLAG_ICMP = 524288,	/* icmp_type and icmp_code are valid */
+	FLAG_RESTARTED = 262144,	/* interrupted by a signal and entered again */
+};
+
+enum PACKED denier {
+	DENIER_NONE = 0,
+	DENIER_LSM = 1,
+	DENIER_CGROUP = 2,
+	DENIER_SECCOMP = 3,
 };
 
 struct attempt {
@@ -93,14 +116,14 @@ struct attempt {
 	u16 err DOC("sk_err when the socket settled");
 	u16 soft DOC("sk_err_soft: an ICMP error that was not acted on at once");
 	u16 drop DOC("skb_drop_reason of a dropped packet of this socket");
+	u16 bound DOC("local port that the socket had before, host order");
 	be_port sport DOC("local port");
 	be_port dport DOC("peer's port that the kernel used");
-	u16 bound DOC("local port that the socket had before, host order");
 	u8 peer_family DOC("family of daddr: 2 or 10");
-	u8 icmp_type DOC("reserved for the ICMP type seen");
-	u8 icmp_code DOC("reserved for the ICMP code seen");
-	u8 spare[3] DOC("always 0");
-	u32 spare2 DOC("always 0");
+	enum denier denier DOC("who on this host refused it, where a hook tells");
+	u8 icmp_type DOC("ICMP error that came for this socket; see FLAG_ICMP");
+	u8 icmp_code DOC("its code");
+	u32 spare DOC("always 0");
 	ip_addr saddr DOC("local address");
 	ip_addr daddr DOC("peer's address that the kernel used");
 	char comm[16] DOC("name of the thread");
@@ -113,6 +136,7 @@ struct cpu_counters {
 	u64 submitted DOC("final records handed to the ring");
 	u64 withheld DOC("final records that the outcome narrowing kept back");
 	u64 orphaned DOC("attempts whose end was never seen");
+	u64 joined DOC("records of a socket that turned out to be part of an attempt counted already (io_uring)");
 	u64 unfollowed DOC("attempts that could not be followed: too many under way");
 	u64 lost[RECORD_KINDS] DOC("records lost by kind: the ring was full");
 };
@@ -127,7 +151,7 @@ struct narrowing {
 	u32 ncomms;
 	u32 families DOC("bit 0 AF_INET, bit 1 AF_INET6, bit 2 AF_UNSPEC; 0 for all families");
 	u32 nothing DOC("the conditions exclude each other: no attempt can match");
-	u32 pad;
+	u32 uring DOC("completions of io_uring are observed, so its attempts wait for them");
 	u32 outcome DOC("0 all, 1 only succeeded, 2 only failed");
 	u32 phases DOC("also submit a record at entry");
 	u64 id_base DOC("upper bits of every attempt's id");

@@ -385,14 +385,30 @@ int co_cpus(void)
 	return libbpf_num_possible_cpus();
 }
 
-const char *co_enum_name(const char *enumeration, unsigned int value)
+static struct btf *kernel_types(void)
 {
 	static struct btf *kernel; /* kept: parsing it takes milliseconds */
-	const struct btf_type *type;
-	int id;
 
 	if (!kernel)
 		kernel = btf__load_vmlinux_btf();
+	return kernel;
+}
+
+int co_has_tracepoint(const char *name)
+{
+	struct btf *kernel = kernel_types();
+	char type[128];
+
+	snprintf(type, sizeof(type), "btf_trace_%s", name);
+	return kernel && btf__find_by_name_kind(kernel, type, BTF_KIND_TYPEDEF) > 0;
+}
+
+const char *co_enum_name(const char *enumeration, unsigned int value)
+{
+	struct btf *kernel = kernel_types();
+	const struct btf_type *type;
+	int id;
+
 	id = kernel ? btf__find_by_name_kind(kernel, enumeration, BTF_KIND_ENUM) : -1;
 	if (id < 0)
 		return "";

@@ -42,6 +42,8 @@ int co_lookup(struct callout *c, const char *map, const void *key, void *value);
 /* Copies up to `room` values of a hash map, one after the other; returns how many there were. */
 int co_values(struct callout *c, const char *map, size_t key_size, size_t value_size, void *values, int room);
 int co_cpus(void);
+/* Whether the running kernel has a BTF-typed tracepoint of this name. */
+int co_has_tracepoint(const char *name);
 /* Name of a constant of an enumeration of the running kernel (its BTF); "" if there is none. */
 const char *co_enum_name(const char *enumeration, unsigned int value);
 

@@ -1,7 +1,7 @@
 """What decides whether a test can run here: a marker, and a reason that the report shows when it cannot.
 
-``--must-run`` is for machines that are known to have everything: there a missing thing is a failure, so that a
-broken loader cannot hide behind skips.
+``--must-run`` is for machines that are known to have everything: there a missing thing is a failure, so that
+a broken loader cannot hide behind skips.
 """
 
 from __future__ import annotations
@@ -10,12 +10,19 @@ from functools import cache
 from importlib.resources import files
 
 import pytest
+from hypothesis import settings
 
 from callout.errors import NotPermittedError
 
+# examples count, not the time that they take on a busy machine
+settings.register_profile("callout", deadline=None)
+settings.load_profile("callout")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--must-run", action="store_true", help="fail instead of skipping where something is missing")
+    parser.addoption(
+        "--must-run", action="store_true", help="fail instead of skipping where something is missing"
+    )
 
 
 @cache
@@ -28,7 +35,7 @@ def no_object() -> str | None:
 
 @cache
 def no_capture() -> str | None:
-    """Why nothing can be captured here; None if programs load and attach. Other errors than a refusal are bugs."""
+    """Why nothing can be captured here; None if programs attach. Other errors than a refusal are bugs."""
     reason = no_object()
     if reason is None:
         from callout.capture.kernel import KernelSource
@@ -49,4 +56,4 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if item.get_closest_marker(marker) and (reason := lacking()):
             if item.config.getoption("--must-run"):
                 pytest.fail(f"{marker}: {reason}", pytrace=False)
-            pytest.skip(f"{marker}: {reason}")
+            pytest.skip(f"{item.name} ({marker}): {reason}")  # by name: the report does not fold them

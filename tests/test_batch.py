@@ -141,7 +141,7 @@ def test_add_and_missing_column() -> None:
     batch.add("host.name", Coded(codes(0, 0, 0), ["here"]))
     assert batch.names == ["destination.port", "process.name", "connect.id", "host.name"]
     assert batch.column("connect.id").tolist() == [7, 8, 9]
-    with pytest.raises(KeyError, match="no.such"):
+    with pytest.raises(KeyError, match=r"no\.such"):
         batch.column("no.such")
 
 

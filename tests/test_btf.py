@@ -27,7 +27,9 @@ class Writer:
         self.text += text.encode() + b"\0"
         return at
 
-    def add(self, kind: int, name: str, size: int, data: bytes = b"", vlen: int = 0, flag: bool = False) -> int:
+    def add(
+        self, kind: int, name: str, size: int, data: bytes = b"", vlen: int = 0, flag: bool = False
+    ) -> int:
         label = self.string(name) if name else 0
         self.types += struct.pack("<III", label, flag << 31 | kind << 24 | vlen, size) + data
         self.count += 1
@@ -76,7 +78,12 @@ def elf(*sections: tuple[str, bytes]) -> bytes:
 def example() -> Writer:
     """A record with every type that records may have."""
     w = Writer()
-    u8, u16, s32, u64 = w.integer("u8", 1), w.integer("u16", 2), w.integer("int", 4, True), w.integer("u64", 8)
+    u8, u16, s32, u64 = (
+        w.integer("u8", 1),
+        w.integer("u16", 2),
+        w.integer("int", 4, True),
+        w.integer("u64", 8),
+    )
     char = w.integer("char", 1, True)
     port, time = w.add(TYPEDEF, "be_port", u16), w.add(TYPEDEF, "boot_ns", u64)
     address = w.add(TYPEDEF, "ip_addr", w.array(u8, 16))
@@ -271,6 +278,7 @@ def test_any_bytes_as_types(noise: bytes) -> None:
     """A sound header before noise: the types are read, or refused."""
     header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(noise), 0, len(noise))
     try:
-        Btf(header + noise)
-    except InputError as error:
-        assert error.message.startswith("the object's BTF is damaged: ")
+        types = Btf(header + noise).types
+    except InputError:
+        return
+    assert (len(types) - 1) * 12 <= len(noise)

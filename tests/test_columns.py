@@ -195,7 +195,9 @@ def test_refused_by_a_reset(decoder: Decoder, make: Maker) -> None:
 
 
 def test_timed_out_behind_a_firewall_of_this_host(decoder: Decoder, make: Maker) -> None:
-    record = tcp(make, ret=-errno.ETIMEDOUT, state=7, err=errno.ETIMEDOUT, soft=errno.EHOSTUNREACH, syns=6, drop=5)
+    record = tcp(
+        make, ret=-errno.ETIMEDOUT, state=7, err=errno.ETIMEDOUT, soft=errno.EHOSTUNREACH, syns=6, drop=5
+    )
     assert only_row(decoder, make(record)) == {
         **TCP_ROW,
         "event.outcome": "failure",
@@ -226,16 +228,25 @@ def test_still_under_way_at_the_end(decoder: Decoder, make: Maker) -> None:
 
 def test_the_extra_row_of_phases_has_no_verdict(decoder: Decoder, make: Maker) -> None:
     record = tcp(make, flags=0, ended=0, phase=make.enums["PHASE_ATTEMPT"])
-    expected = {**TCP_ROW, "event.action": "attempt", "event.outcome": "unknown", "connect.nonblocking": False}
+    expected = {
+        **TCP_ROW,
+        "event.action": "attempt",
+        "event.outcome": "unknown",
+        "connect.nonblocking": False,
+    }
     for unknown in ("event.duration", "source.ip", "source.port"):
         del expected[unknown]
     assert only_row(decoder, make(record)) == expected
 
 
-def test_the_address_that_the_kernel_used_goes_before_the_one_asked_for(decoder: Decoder, make: Maker) -> None:
+def test_the_address_that_the_kernel_used_goes_before_the_one_asked_for(
+    decoder: Decoder, make: Maker
+) -> None:
     """The sockaddr stays what the caller wrote: 0.0.0.0 means this host."""
     local = socket.inet_aton("127.0.0.1")
-    record = tcp(make, "RST", asked=address("0.0.0.0", 80), saddr=local, daddr=local, dport=80, state=7, err=111)
+    record = tcp(
+        make, "RST", asked=address("0.0.0.0", 80), saddr=local, daddr=local, dport=80, state=7, err=111
+    )
     record["ret"] = -errno.ECONNREFUSED
     assert only_row(decoder, make(record)) == {
         **TCP_ROW,
@@ -381,9 +392,17 @@ def test_without_a_socket_or_an_address(
 
 
 def test_family_of_the_address_where_there_is_no_socket(decoder: Decoder, make: Maker) -> None:
-    record = {"asked": address("192.0.2.9", 1), "flags": make.flags("RETURNED", "NO_FILE"), "ret": -errno.EBADF}
+    record = {
+        "asked": address("192.0.2.9", 1),
+        "flags": make.flags("RETURNED", "NO_FILE"),
+        "ret": -errno.EBADF,
+    }
     row = only_row(decoder, make(record))
-    assert (row["connect.family"], row["destination.ip"], row["destination.port"]) == ("AF_INET", "192.0.2.9", 1)
+    assert (row["connect.family"], row["destination.ip"], row["destination.port"]) == (
+        "AF_INET",
+        "192.0.2.9",
+        1,
+    )
 
 
 def test_denied_is_said_in_the_type_of_the_event(decoder: Decoder, make: Maker) -> None:
@@ -398,7 +417,10 @@ def test_a_name_that_is_not_utf8(decoder: Decoder, make: Maker) -> None:
 
 def test_rows_keep_their_own_values(decoder: Decoder, make: Maker) -> None:
     """Shared work must not mix rows: equal and different ones in turn."""
-    one, other = tcp(make, state=1), tcp(make, state=7, ret=-errno.ETIMEDOUT, err=errno.ETIMEDOUT, pid=71, dport=80)
+    one, other = (
+        tcp(make, state=1),
+        tcp(make, state=7, ret=-errno.ETIMEDOUT, err=errno.ETIMEDOUT, pid=71, dport=80),
+    )
     rows = list(decoder.batch(make(one, other, one, other)).rows())
     (first,) = decoder.batch(make(one)).rows()
     (second,) = decoder.batch(make(other)).rows()
@@ -433,7 +455,7 @@ def test_warming_up_tells_of_no_losses(decoder: Decoder, make: Maker) -> None:
 
 
 class Clocks:
-    """Stands in for the module time: UTC runs ``ahead`` of a boot clock that steps by ``steps`` when it is read."""
+    """In place of the module time: UTC is ``ahead`` of a boot clock that goes on by ``steps`` when read."""
 
     CLOCK_BOOTTIME = 7
 
@@ -450,7 +472,9 @@ class Clocks:
         return self.boot + self.ahead
 
 
-def test_start_times_stay_until_the_clock_is_set(btf: Btf, make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_times_stay_until_the_clock_is_set(
+    btf: Btf, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clocks = Clocks()
     monkeypatch.setattr("callout.capture.columns.time", clocks)
     decoder = Decoder(btf)
@@ -461,7 +485,7 @@ def test_start_times_stay_until_the_clock_is_set(btf: Btf, make: Maker, monkeypa
 
     first = start()
     assert first == 700 - 5, "half of the 10 ns that a reading takes"
-    clocks.steps = [10, 10, 80_000_000, 10]  # the second reading is interrupted for 80 ms
+    clocks.steps = [10, 80_000_000, 10]  # the first reading is interrupted for 80 ms
     assert start() == first
     clocks.ahead += 900_000  # drifts
     assert start() == first

@@ -94,7 +94,9 @@ MANY = ", ".join(str(number) for number in range(1, 41))
         (Narrowing(), "not process.pid = 7", Narrowing()),
     ],
 )
-def test_what_a_filter_adds_to_the_kernel_side(options: Narrowing, filter_text: str, kernel: Narrowing) -> None:
+def test_what_a_filter_adds_to_the_kernel_side(
+    options: Narrowing, filter_text: str, kernel: Narrowing
+) -> None:
     assert compile_wanted(options, filter_text, live=True).kernel == kernel
 
 
@@ -121,7 +123,9 @@ def test_what_a_filter_adds_to_the_kernel_side(options: Narrowing, filter_text: 
         ),
     ],
 )
-def test_options_that_the_kernel_side_cannot_check(options: dict[str, Any], message: str, remedy: str) -> None:
+def test_options_that_the_kernel_side_cannot_check(
+    options: dict[str, Any], message: str, remedy: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         compile_wanted(Narrowing(**options), "", live=True)
     assert (caught.value.message, caught.value.remedy) == (message, remedy)

@@ -48,16 +48,26 @@ PORT = "{!r} is not a port (0 to 65535)"
 @pytest.mark.parametrize(
     ("reader", "text", "message"),
     [
-        *((options.duration, text, UNIT) for text in ("", "soon", "-5", "1e3", "1 fortnight", ".5", "5.", "٣", "inf")),
+        *(
+            (options.duration, text, UNIT)
+            for text in ("", "soon", "-5", "1e3", "1 fortnight", ".5", "5.", "٣", "inf")
+        ),
         *((options.duration, text, MORE) for text in ("0", "0ms", "0.0")),
         (options.duration, "9" * 400, "{!r} is not a duration: it is too long"),
-        *((options.positive, t, "{!r} is not a whole number from 1 on") for t in ("", "0", "-1", "1.5", "x", "²")),
+        *(
+            (options.positive, t, "{!r} is not a whole number from 1 on")
+            for t in ("", "0", "-1", "1.5", "x", "²")
+        ),
         *((options.numbers("port", 0, 65535), text, PORT) for text in ("", "65536", "-1", "http", "٣")),
         (options.users, "no such user", "there is no user {!r} on this host"),
         (options.users, str(1 << 32), "there is no user {!r} on this host"),
         (options.names, "", "a process name is empty"),
         (options.names, "curl,", "a process name is empty"),
-        (options.names, "sixteen-bytes-xx", "{!r} is longer than the 15 bytes that the kernel keeps of a name"),
+        (
+            options.names,
+            "sixteen-bytes-xx",
+            "{!r} is longer than the 15 bytes that the kernel keeps of a name",
+        ),
         (options.names, "éééééééé", "{!r} is longer than the 15 bytes that the kernel keeps of a name"),
     ],
 )
@@ -116,5 +126,7 @@ def test_the_rest_is_the_filter() -> None:
 def test_processes_that_exist() -> None:
     options.check_process([os.getpid(), 1])
     with pytest.raises(UsageError) as caught:
-        options.check_process([os.getpid(), 1 << 22])  # pid_max is at most that, and pids stay below it: proc(5)
+        options.check_process(
+            [os.getpid(), 1 << 22]
+        )  # pid_max is at most that, and pids stay below it: proc(5)
     assert str(caught.value) == "there is no process 4194304\n  `ps -e` lists those that there are"

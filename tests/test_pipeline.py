@@ -26,7 +26,7 @@ def batch(*ids: int) -> Batch:
 
 
 class Source:
-    """Yields what it is given, then what is left when it is stopped; like the kernel it goes on for ever if asked."""
+    """Yields what it is given, and what is left once it is stopped; like the kernel for ever if asked."""
 
     def __init__(self, *batches: Batch, left: tuple[Batch, ...] = (), endless: bool = False) -> None:
         self.given, self.left, self.endless = batches, left, endless
@@ -67,7 +67,8 @@ def moved(source: Source, stop: Stop | None = None, **more: Any) -> tuple[list[l
 def odd(batch: Batch) -> np.ndarray[Any, Any]:
     column = batch.column("connect.id")
     assert isinstance(column, Plain)
-    return column.data % 2 == 1
+    is_odd: np.ndarray[Any, Any] = column.data % 2 == 1
+    return is_odd
 
 
 def test_everything_is_written_in_order_and_counted() -> None:

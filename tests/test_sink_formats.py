@@ -32,7 +32,11 @@ def test_standard_output_stays_open() -> None:
     ("name", "terminal", "message"),
     [
         ("xml", False, "unknown output format 'xml'\n  use one of: table, strace, ndjson, arrow, parquet"),
-        ("arrow", True, "arrow is binary and not for a terminal\n  write to a file with -w FILE, or to a pipe"),
+        (
+            "arrow",
+            True,
+            "arrow is binary and not for a terminal\n  write to a file with -w FILE, or to a pipe",
+        ),
         (
             "parquet",
             False,

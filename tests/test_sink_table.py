@@ -130,7 +130,8 @@ def test_domain_and_long_path() -> None:
     ]
     assert table(rows, 100) == (
         "12:00:00.123 curl[4242]         → 93.184.216.34:443 (example.org)           established\n"
-        "12:00:00.123 curl[4242] → /run/user/1000/contain…erd/containerd.sock  unreachable (ENOENT: unix_no_path)\n"
+        "12:00:00.123 curl[4242] → /run/user/1000/cont…rd/containerd.sock  "
+        "unreachable (ENOENT: unix_no_path)\n"
     )
 
 
@@ -171,8 +172,7 @@ SUMMARY = Summary(attempts=3, rows=2, lost=1, verdicts=Counter(established=1, re
         (False, ""),
         (
             True,
-            "3 attempts in 1.50s: 1 refused, 1 established\n"
-            "LOST 1 attempt: what is shown is incomplete\n",
+            "3 attempts in 1.50s: 1 refused, 1 established\nLOST 1 attempt: what is shown is incomplete\n",
         ),
     ],
 )

@@ -69,7 +69,8 @@ def test_lines_of_everything() -> None:
 def test_lines_in_color() -> None:
     summary = Summary(attempts=2, lost=1, verdicts=Counter(refused=1, pending=1, established=1), seconds=0.5)
     assert summary.lines(color=True) == [
-        "2 attempts in 500ms: \x1b[31m1 refused\x1b[0m, \x1b[33m1 pending\x1b[0m, \x1b[32m1 established\x1b[0m",
+        "2 attempts in 500ms: \x1b[31m1 refused\x1b[0m, "
+        "\x1b[33m1 pending\x1b[0m, \x1b[32m1 established\x1b[0m",
         "\x1b[1;31mLOST 1 attempt: what is shown is incomplete\x1b[0m",
     ]
 

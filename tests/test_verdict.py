@@ -50,14 +50,22 @@ IPV6 = {"family": INET6, "asked_family": INET6, "addrlen": 28}
     [
         # a stream socket that waits for its verdict
         ({**WAY, "ret": 0, "state": ESTABLISHED}, "established", None),
-        ({**WAY, "ret": -errno.ECONNREFUSED, "state": CLOSE, "err": errno.ECONNREFUSED}, "refused", "ECONNREFUSED"),
+        (
+            {**WAY, "ret": -errno.ECONNREFUSED, "state": CLOSE, "err": errno.ECONNREFUSED},
+            "refused",
+            "ECONNREFUSED",
+        ),
         ({**WAY, "ret": -errno.ETIMEDOUT, "state": CLOSE, "err": errno.ETIMEDOUT}, "timed_out", "ETIMEDOUT"),
         # what the call returned is what the application got, whatever the socket says
         ({**WAY, "ret": -errno.EHOSTUNREACH, "state": CLOSE, "err": 0}, "unreachable", "EHOSTUNREACH"),
         # one that does not wait: the error comes later, through SO_ERROR
         ({**WAY, "ret": -errno.EINPROGRESS}, "pending", None),
         ({**WAY, "ret": -errno.EINPROGRESS, "state": ESTABLISHED}, "established", None),
-        ({**WAY, "ret": -errno.EINPROGRESS, "state": CLOSE, "err": errno.ECONNREFUSED}, "refused", "ECONNREFUSED"),
+        (
+            {**WAY, "ret": -errno.EINPROGRESS, "state": CLOSE, "err": errno.ECONNREFUSED},
+            "refused",
+            "ECONNREFUSED",
+        ),
         ({**WAY, "ret": -errno.EINPROGRESS, "state": CLOSE}, "aborted", None),
         ({**WAY, "ret": -errno.EINPROGRESS, "given_up": True}, "pending", None),
         # a signal in the middle: the attempt goes on without the call
@@ -77,7 +85,11 @@ IPV6 = {"family": INET6, "asked_family": INET6, "addrlen": 28}
         ({**LOCAL}, "established", None),
         ({**LOCAL, "type": SEQPACKET}, "established", None),
         ({**LOCAL, "type": DGRAM}, "associated", None),
-        ({"family": NETLINK, "type": socket.SOCK_RAW, "asked_family": NETLINK, "addrlen": 12}, "associated", None),
+        (
+            {"family": NETLINK, "type": socket.SOCK_RAW, "asked_family": NETLINK, "addrlen": 12},
+            "associated",
+            None,
+        ),
         # AF_UNSPEC takes an association back
         ({**UDP, "asked_family": 0}, "dissolved", None),
         ({"asked_family": 0, "addrlen": 2}, "dissolved", None),
@@ -113,14 +125,45 @@ def test_verdict_and_error(seen: dict[str, Any], verdict: str, error: str | None
     assert (judgement.verdict, judgement.errno) == (verdict, error)
 
 
-@pytest.mark.parametrize(("number", "verdict"), BY_ERRNO.items(), ids=lambda v: errno_name(v) if isinstance(v, int) else v)
-def test_every_error_of_the_table(number: int, verdict: str) -> None:
+ERRNO_TABLE = {
+    "refused": ["ECONNREFUSED"],
+    "timed_out": ["ETIMEDOUT"],
+    "unreachable": [
+        "ENETUNREACH",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "EHOSTDOWN",
+        "ENODEV",
+        "ENXIO",
+        "ENOENT",
+        "ENOTDIR",
+        "ELOOP",
+    ],
+    "reset": ["ECONNRESET"],
+    "denied": ["EPERM", "EACCES"],
+    "exhausted": ["EAGAIN", "EADDRNOTAVAIL", "EADDRINUSE", "ENOMEM", "ENOBUFS"],
+    "interrupted": ["EINTR"],
+    "pending": ["EALREADY", "EINPROGRESS"],
+    "aborted": ["ECONNABORTED", "EPIPE", "ECANCELED"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"), [(name, verdict) for verdict, names in ERRNO_TABLE.items() for name in names]
+)
+def test_every_error_that_has_a_verdict(name: str, verdict: str) -> None:
     """At the call, where it ends there, and through SO_ERROR."""
-    assert verdict in VERDICTS
-    later = judge(TCP._replace(followed=True, ret=-errno.EINPROGRESS, state=CLOSE, err=number))
-    assert later.verdict == verdict
+    number = getattr(errno, name)
+    assert (
+        judge(TCP._replace(followed=True, ret=-errno.EINPROGRESS, state=CLOSE, err=number)).verdict == verdict
+    )
     if number != errno.EINPROGRESS:  # which is no end
-        assert judge(TCP._replace(ret=-number)).verdict == verdict
+        assert judge(TCP._replace(ret=-number))[:2] == (verdict, name)
+
+
+def test_no_other_error_has_one() -> None:
+    listed = {getattr(errno, name) for names in ERRNO_TABLE.values() for name in names}
+    assert set(BY_ERRNO) == listed | {ERESTARTSYS}
 
 
 def test_every_verdict_of_the_interface() -> None:

@@ -1,20 +1,32 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /* One attempt from entry to exit of its system call, whatever hook brought us here. */
 
+static __always_inline void read_kind(struct attempt *r, const struct sock *sk)
+{
+	struct net *net;
+	u32 ports = 0;
+
+	bpf_core_read(&r->family, sizeof(r->family), &sk->__sk_common.skc_family);
+	bpf_core_read(&r->protocol, sizeof(r->protocol), &sk->sk_protocol);
+	bpf_core_read(&r->cookie, sizeof(r->cookie), &sk->__sk_common.skc_cookie);
+	bpf_core_read(&ports, sizeof(ports), &sk->__sk_common.skc_portpair);
+	r->bound = ports >> 16;
+	bpf_core_read(&net, sizeof(net), &sk->__sk_common.skc_net.net);
+	r->netns = BPF_CORE_READ(net, ns.inum);
+}
+
 /*
  * The descriptor as the kernel will look it up: task->files->fdt->fd[fd]. Another thread may change the table
  * between this look and the kernel's; the hooks below the system call, where a tier has them, see the file itself.
  */
-static __always_inline void read_socket(struct under_way *u, struct task_struct *task, int fd)
+static __always_inline struct sock *read_descriptor(struct attempt *r, struct task_struct *task, int fd)
 {
-	struct attempt *r = &u->record;
 	struct file **slots, *file = NULL;
-	struct socket *socket;
 	struct fdtable *table = task->files->fdt;
+	struct socket *socket;
 	struct inode *inode;
 	struct sock *sk;
-	struct net *net;
-	u32 f_flags, ports = 0;
+	u32 f_flags;
 
 	if (fd < 0 || (u32)fd >= table->max_fds)
 		goto no_file;
@@ -28,7 +40,7 @@ static __always_inline void read_socket(struct under_way *u, struct task_struct 
 	bpf_core_read(&inode, sizeof(inode), &file->f_inode);
 	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK) {
 		r->flags |= FLAG_NOT_SOCKET;
-		return;
+		return NULL;
 	}
 	bpf_core_read(&f_flags, sizeof(f_flags), &file->f_flags);
 	if (f_flags & O_NONBLOCK)
@@ -36,17 +48,11 @@ static __always_inline void read_socket(struct under_way *u, struct task_struct 
 	bpf_core_read(&socket, sizeof(socket), &file->private_data);
 	r->type = BPF_CORE_READ(socket, type);
 	bpf_core_read(&sk, sizeof(sk), &socket->sk);
-	u->sk = (u64)sk;
-	bpf_core_read(&r->family, sizeof(r->family), &sk->__sk_common.skc_family);
-	bpf_core_read(&r->protocol, sizeof(r->protocol), &sk->sk_protocol);
-	bpf_core_read(&r->cookie, sizeof(r->cookie), &sk->__sk_common.skc_cookie);
-	bpf_core_read(&ports, sizeof(ports), &sk->__sk_common.skc_portpair);
-	r->bound = ports >> 16;
-	bpf_core_read(&net, sizeof(net), &sk->__sk_common.skc_net.net);
-	r->netns = BPF_CORE_READ(net, ns.inum);
-	return;
+	read_kind(r, sk);
+	return sk;
 no_file:
 	r->flags |= FLAG_NO_FILE;
+	return NULL;
 }
 
 /* Both ends as the socket has them now. */
@@ -59,6 +65,7 @@ static __always_inline void read_ends(struct attempt *r, const struct sock *sk)
 	r->sport = __builtin_bswap16((u16)(ports >> 16));
 	if (r->family == AF_INET) {
 		u32 pair[2] = {};
+
 		bpf_core_read(pair, sizeof(pair), &sk->__sk_common.skc_addrpair);
 		*(u32 *)r->daddr = pair[0];
 		*(u32 *)r->saddr = pair[1];
@@ -70,13 +77,112 @@ static __always_inline void read_ends(struct attempt *r, const struct sock *sk)
 	r->flags |= FLAG_LOCAL | FLAG_PEER;
 }
 
+/* Whether any program may replace the address for this task: the effective list of its cgroup is not empty. */
+static __always_inline bool rewriters(struct task_struct *task, u16 family)
+{
+	struct cgroup *cgroup = task->cgroups->dfl_cgrp;
+	struct bpf_prog_array *programs;
+	struct bpf_prog *first;
+	int slot = family == AF_INET ? bpf_core_enum_value(enum cgroup_bpf_attach_type, CGROUP_INET4_CONNECT)
+				     : bpf_core_enum_value(enum cgroup_bpf_attach_type, CGROUP_INET6_CONNECT);
+
+	if (bpf_probe_read_kernel(&programs, sizeof(programs), (void *)&cgroup->bpf.effective + slot * sizeof(void *)))
+		return false;
+	first = BPF_CORE_READ(programs, items[0].prog);
+	return first != NULL;
+}
+
+/*
+ * The address that the kernel used (on the socket) against the one in user memory at entry. Where they differ, either
+ * a cgroup program rewrote it, or another thread changed it between our look and the kernel's copy (TOCTOU): then
+ * memory usually holds something else now, and without a program there is no other explanation.
+ */
+static __always_inline void compare_ends(struct attempt *r, struct task_struct *task)
+{
+	u16 family = *(u16 *)r->sockaddr;
+	u64 now[4] = {}, *entry = (u64 *)r->sockaddr;
+	bool same;
+
+	if (r->flags & (FLAG_UNREADABLE | FLAG_NO_ADDRESS) || r->addrlen < 16)
+		return;
+	if (r->protocol != IPPROTO_TCP && r->protocol != IPPROTO_UDP && r->protocol != IPPROTO_MPTCP)
+		return;
+	if (family == AF_INET) {
+		u32 asked = *(u32 *)(r->sockaddr + 4), used = *(u32 *)(r->family == AF_INET ? r->daddr : r->daddr + 12);
+
+		same = !asked || asked == used; /* 0.0.0.0 means this host */
+	} else if (family == AF_INET6) {
+		u64 *asked = (u64 *)(r->sockaddr + 8), *used = (u64 *)r->daddr;
+
+		same = (!asked[0] && !asked[1]) || (asked[0] == used[0] && asked[1] == used[1]);
+		/* ::ffff:0.0.0.0 */
+		same |= !asked[0] && *(u32 *)(r->sockaddr + 16) == 0xffff0000 && !*(u32 *)(r->sockaddr + 20);
+	} else {
+		return;
+	}
+	if (same && *(u16 *)(r->sockaddr + 2) == r->dport)
+		return;
+	bpf_probe_read_user(now, family == AF_INET ? 16 : 24, (void *)r->pointer);
+	same = now[0] == entry[0] && now[1] == entry[1] && (family == AF_INET || now[2] == entry[2]);
+	r->flags |= same && rewriters(task, family) ? FLAG_REWRITTEN : FLAG_SWAPPED;
+}
+
+static __always_inline void end_record(struct attempt *r, s64 ret)
+{
+	r->ret = ret;
+	r->flags |= FLAG_RETURNED;
+	if (!r->ended)
+		r->ended = bpf_ktime_get_boot_ns();
+}
+
+/* Restarts are decided after the exit of the call, when a signal is delivered (kernel/signal.c, get_signal). */
+static __always_inline bool may_restart(s64 ret)
+{
+	return ret <= -ERESTARTSYS && ret >= -ERESTART_RESTARTBLOCK;
+}
+
+static __always_inline bool still_under_way(s64 ret)
+{
+	return ret == -EINPROGRESS || ret == -EINTR || ret == 0;
+}
+
+/* The call is over for the application, with this result. */
+static __always_inline void attempt_returned(struct under_way *u, struct task_struct *task, s64 ret)
+{
+	struct attempt *r = &u->record;
+	struct flight *f = NULL;
+
+	if (r->flags & FLAG_FOLLOWED)
+		f = bpf_map_lookup_elem(&flights, &u->sk);
+	if (f && f->record.id == r->id) {
+		u64 parts = 0;
+
+		f->record.ret = ret;
+		f->record.flags |= FLAG_RETURNED | (r->flags & FLAG_RESTARTED);
+		if (!still_under_way(ret) && !(f->record.flags & FLAG_SETTLED))
+			f->record.ended = bpf_ktime_get_boot_ns();
+		else
+			parts = __sync_fetch_and_or(&f->parts, FLAG_RETURNED);
+		if (still_under_way(ret) && !(parts & FLAG_SETTLED))
+			return; /* the state change will submit it */
+		submit(&f->record);
+		bpf_map_delete_elem(&flights, &u->sk);
+		return;
+	}
+	end_record(r, ret);
+	if (ret == 0 && (r->family == AF_INET || r->family == AF_INET6)) {
+		read_ends(r, (struct sock *)u->sk);
+		compare_ends(r, task);
+	}
+	submit(r);
+}
+
 static __always_inline void attempt_enter(int fd, const void *address, int addrlen, u8 entry)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct cpu_counters *c;
 	struct under_way *u;
 	struct attempt *r;
-	u32 size;
 
 	if (!caller_wanted(task))
 		return;
@@ -89,39 +195,28 @@ static __always_inline void attempt_enter(int fd, const void *address, int addrl
 		c->lost[RECORD_ATTEMPT]++;
 		return;
 	}
-	if (u->active)
-		c->orphaned++;
-	__builtin_memset(u, 0, sizeof(*u));
 	r = &u->record;
-
-	/* The kernel takes 0 to 128 bytes and refuses other lengths before it looks; strace reads up to 128 then. */
-	size = addrlen < 0 ? 0 : addrlen;
-	barrier_var(size); /* or the compiler bounds one copy and uses another, which the verifier refuses */
-	if (size > sizeof(r->sockaddr))
-		size = sizeof(r->sockaddr);
-	if (bpf_probe_read_user(r->sockaddr, size, address))
-		r->flags |= FLAG_UNREADABLE;
-	if ((narrow.families || narrow.nports) && !address_wanted(r->sockaddr))
+	if (u->stage == STAGE_INTERRUPTED) {
+		if (r->fd == fd && r->pointer == (u64)address && r->addrlen == addrlen) {
+			u->stage = STAGE_CALLED; /* the same call again, after a signal */
+			r->flags |= FLAG_RESTARTED;
+			return;
+		}
+		attempt_returned(u, task, -EINTR); /* it never came back: the handler jumped away */
+	} else if (u->stage == STAGE_CALLED) {
+		c->orphaned++;
+	}
+	__builtin_memset(u, 0, sizeof(*u));
+	read_address(r, (u64)address, addrlen);
+	if ((narrow.families || narrow.nports) && !address_wanted(r->sockaddr)) {
+		u->stage = STAGE_UNWANTED;
 		return;
-
-	r->kind = RECORD_ATTEMPT;
-	r->id = narrow.id_base + (c->entered++ << 10 | bpf_get_smp_processor_id());
-	r->began = bpf_ktime_get_boot_ns();
-	r->pointer = (u64)address;
+	}
+	begin_record(r, task, c);
 	r->fd = fd;
-	r->addrlen = addrlen;
 	r->entry = entry;
-	r->pid = task->tgid;
-	r->tid = task->pid;
-	r->ppid = task->real_parent->tgid;
-	r->start = task->group_leader->start_boottime;
-	r->uid = task->real_cred->uid.val;
-	r->gid = task->real_cred->gid.val;
-	r->euid = task->cred->euid.val;
-	r->cgroup = bpf_get_current_cgroup_id();
-	bpf_get_current_comm(r->comm, sizeof(r->comm));
-	read_socket(u, task, fd);
-	u->active = 1;
+	u->sk = (u64)read_descriptor(r, task, fd);
+	u->stage = STAGE_CALLED;
 	if (narrow.phases) {
 		r->phase = PHASE_ATTEMPT;
 		submit(r);
@@ -129,46 +224,49 @@ static __always_inline void attempt_enter(int fd, const void *address, int addrl
 	}
 }
 
-static __always_inline bool still_under_way(long ret)
-{
-	return ret == -EINPROGRESS || ret == -EINTR || ret == -ERESTARTSYS || ret == 0;
-}
-
-static __always_inline void attempt_exit(long ret)
+static __always_inline void attempt_exit(s64 ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct under_way *u = bpf_task_storage_get(&calls, task, NULL, 0);
-	struct flight *f;
-	struct attempt *r;
 
-	if (!u || !u->active)
+	if (!u || u->stage != STAGE_CALLED)
 		return;
-	u->active = 0;
-	r = &u->record;
-	if (r->flags & FLAG_FOLLOWED) {
-		f = bpf_map_lookup_elem(&flights, &u->sk);
-		if (f && f->record.id == r->id) {
-			u64 parts;
-
-			f->record.ret = ret;
-			f->record.flags |= FLAG_RETURNED;
-			if (!still_under_way(ret)) {
-				if (!(f->record.flags & FLAG_SETTLED))
-					f->record.ended = bpf_ktime_get_boot_ns();
-			} else {
-				parts = __sync_fetch_and_or(&f->parts, FLAG_RETURNED);
-				if (!(parts & FLAG_SETTLED))
-					return; /* the state change will submit it */
-			}
-			submit(&f->record);
-			bpf_map_delete_elem(&flights, &u->sk);
-			return;
-		}
+	if (may_restart(ret)) {
+		u->stage = STAGE_INTERRUPTED;
+		return;
 	}
-	r->ret = ret;
-	r->flags |= FLAG_RETURNED;
-	r->ended = bpf_ktime_get_boot_ns();
-	if (ret == 0 && (r->family == AF_INET || r->family == AF_INET6))
-		read_ends(r, (struct sock *)u->sk);
-	submit(r);
+	u->stage = STAGE_NONE;
+	attempt_returned(u, task, ret);
+}
+
+/* A handler without SA_RESTART makes it EINTR; with it, or without a handler, the call is entered again. */
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(attempt_signal, int number, struct kernel_siginfo *info, struct k_sigaction *action)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct under_way *u = bpf_task_storage_get(&calls, task, NULL, 0);
+
+	if (!u || u->stage != STAGE_INTERRUPTED)
+		return 0;
+	if ((u64)action->sa.sa_handler <= SIG_IGN || action->sa.sa_flags & SA_RESTART)
+		return 0;
+	u->stage = STAGE_NONE;
+	attempt_returned(u, task, -EINTR);
+	return 0;
+}
+
+/* A thread that dies inside its call: the result is never delivered. Runs before its files are closed. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(attempt_died, struct task_struct *dying)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct under_way *u = bpf_task_storage_get(&calls, task, NULL, 0);
+
+	if (!u || (u->stage != STAGE_INTERRUPTED && u->stage != STAGE_CALLED))
+		return 0;
+	u->stage = STAGE_NONE;
+	if (!(u->record.flags & FLAG_FOLLOWED))
+		u->record.flags |= FLAG_EXITING;
+	attempt_returned(u, task, -EINTR);
+	return 0;
 }

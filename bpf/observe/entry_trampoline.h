@@ -4,7 +4,7 @@
 SEC("fentry/__sys_connect")
 int BPF_PROG(trampoline_connect_enter, int fd, void *address, int addrlen)
 {
-	attempt_enter(fd, address, addrlen, ENTRY_CONNECT);
+	attempt_enter(fd, address, addrlen, entry_of_connect());
 	return 0;
 }
 

@@ -56,3 +56,11 @@ static __always_inline bool address_wanted(const u8 *sockaddr)
 	}
 	return true;
 }
+
+/* By the peer of a socket, for attempts that are first seen there. */
+static __always_inline bool peer_wanted(const struct attempt *r)
+{
+	if (narrow.families && !(narrow.families & (r->family == AF_INET ? 1 : 2)))
+		return false;
+	return !narrow.nports || ONE_OF(narrow.ports, narrow.nports, 32, (u32)r->dport);
+}

@@ -1,27 +1,81 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /* What becomes of the socket after its attempt: state changes, and the evidence for why. */
 
-static __always_inline void flight_begin(struct sock *sk)
+static __always_inline void unfollowed(void)
 {
-	struct under_way *u = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL, 0);
-	u64 key = (u64)sk;
-	struct flight f;
+	struct cpu_counters *c = count();
 
-	if (!u || !u->active || u->sk != key)
-		return;
-	u->record.flags |= FLAG_FOLLOWED | FLAG_PEER;
+	if (c)
+		c->unfollowed++;
+}
+
+/* The attempt of a call that is under way goes over to its socket. */
+static __always_inline void flight_of_call(struct under_way *u, struct task_struct *task, struct sock *sk)
+{
+	u64 key = (u64)sk;
+
+	u->record.flags |= FLAG_FOLLOWED;
 	u->record.cookie = bpf_get_socket_cookie(sk);
 	read_ends(&u->record, sk);
 	u->record.flags &= ~FLAG_LOCAL; /* the local end is chosen after this */
-	__builtin_memcpy(&f.record, &u->record, sizeof(f.record));
-	f.parts = 0;
-	if (bpf_map_update_elem(&flights, &key, &f, BPF_ANY)) {
-		struct cpu_counters *c = count();
-
+	compare_ends(&u->record, task);
+	if (bpf_map_update_elem(&flights, &key, u, BPF_ANY)) { /* an under_way begins with a flight */
 		u->record.flags &= ~FLAG_FOLLOWED;
-		if (c)
-			c->unfollowed++;
+		unfollowed();
 	}
+}
+
+/*
+ * A socket that goes to SYN_SENT without a call that we saw: io_uring, Fast Open from sendto(2), 32-bit processes
+ * where a tier does not see their calls, and the kernel itself.
+ */
+static __always_inline void flight_of_socket(struct task_struct *task, struct sock *sk)
+{
+	struct cpu_counters *c = count();
+	u32 zero = 0;
+	u64 key = (u64)sk;
+	struct flight *f = bpf_map_lookup_elem(&scratch, &zero);
+	struct attempt *r;
+
+	if (!f || !c || !caller_wanted(task))
+		return;
+	__builtin_memset(f, 0, sizeof(*f));
+	r = &f->record;
+	read_kind(r, sk);
+	r->bound = 0; /* Fast Open and io_uring bind before this */
+	r->type = SOCK_STREAM;
+	read_ends(r, sk);
+	r->flags &= ~FLAG_LOCAL;
+	if (!peer_wanted(r))
+		return;
+	begin_record(r, task, c);
+	read_way(r, task, true);
+	compare_ends(r, task);
+	r->cookie = bpf_get_socket_cookie(sk);
+	r->flags |= FLAG_FOLLOWED;
+	if (!(r->entry == ENTRY_IO_URING && narrow.uring))
+		f->parts = FLAG_RETURNED; /* nothing will return; io_uring's completion does */
+	if (bpf_map_update_elem(&flights, &key, f, BPF_ANY))
+		unfollowed();
+}
+
+static __always_inline void flight_begin(struct sock *sk)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct under_way *u = bpf_task_storage_get(&calls, task, NULL, 0);
+
+	if (u && u->stage == STAGE_UNWANTED)
+		return;
+	if (u && u->stage == STAGE_CALLED) {
+		if (u->sk == (u64)sk)
+			flight_of_call(u, task, sk);
+		else if (u->record.protocol == IPPROTO_MPTCP)
+			return; /* its first subflow: the MPTCP socket itself is followed */
+		else
+			flight_of_socket(task, sk);
+		return;
+	}
+	flight_of_socket(task, sk);
 }
 
 static __always_inline void flight_settle(struct sock *sk, int state)
@@ -29,6 +83,7 @@ static __always_inline void flight_settle(struct sock *sk, int state)
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 key = (u64)sk, parts;
 	struct flight *f = bpf_map_lookup_elem(&flights, &key);
+	struct under_way *u;
 	struct attempt *r;
 
 	if (!f)
@@ -48,8 +103,15 @@ static __always_inline void flight_settle(struct sock *sk, int state)
 	}
 	r->flags |= FLAG_SETTLED;
 	parts = __sync_fetch_and_or(&f->parts, FLAG_SETTLED);
-	if (!(parts & FLAG_RETURNED))
-		return; /* the exit of the call will submit it */
+	if (!(parts & FLAG_RETURNED)) {
+		/* The exit of the call will submit it, unless that was left by a jump out of a signal handler. */
+		if (task->pid != r->tid)
+			return;
+		u = bpf_task_storage_get(&calls, task, NULL, 0);
+		if (!u || u->stage != STAGE_INTERRUPTED)
+			return;
+		u->stage = STAGE_NONE;
+	}
 	submit(r);
 	bpf_map_delete_elem(&flights, &key);
 }
@@ -92,7 +154,7 @@ int BPF_PROG(socket_retransmit, struct sock *sk)
 	return 0;
 }
 
-/* Only where the kernel says why it dropped a packet (the reason argument came with 5.17, 85125597419a). */
+/* Only where the kernel says why it dropped a packet (the reason argument came with 5.17, c504e5c2f964). */
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(socket_drop, struct sk_buff *skb, void *location, int reason)
 {

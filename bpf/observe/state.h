@@ -3,12 +3,22 @@
 
 const volatile struct narrowing narrow;
 
-/* An attempt between entry and exit of its system call. Filled at entry, ended at exit; freed with the task. */
+enum stage {
+	STAGE_NONE = 0,
+	STAGE_CALLED,		/* inside the call */
+	STAGE_INTERRUPTED,	/* left it because of a signal; the kernel may enter it again */
+	STAGE_UNWANTED,		/* inside a call that the narrowing leaves out */
+};
+
+/*
+ * An attempt between entry and exit of its system call. Filled at entry, ended at exit; freed with the task.
+ * Its first members are those of a flight, so that it can become one as it stands.
+ */
 struct under_way {
 	struct attempt record;
+	u64 parts;
 	u64 sk;
-	u32 active;
-	u32 pad;
+	u64 stage;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -31,6 +41,22 @@ struct {
 	__type(key, u64);
 	__type(value, struct flight);
 } flights SEC(".maps");
+
+/* An IORING_OP_CONNECT between submission and completion, by address of the request. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, u64);
+	__type(value, struct flight);
+} requests SEC(".maps");
+
+/* Where a record is put together that no task's storage holds. Programs of one CPU do not interrupt each other there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct flight);
+} scratch SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

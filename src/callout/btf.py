@@ -30,7 +30,7 @@ REBUILD = "build it again: the file was cut short or changed"
 
 @contextmanager
 def intact(what: str) -> Iterator[None]:
-    """Turns what reading mangled bytes raises (cut short, offsets astray, sizes no dtype has) into InputError."""
+    """Turns what mangled bytes raise (cut short, offsets astray, sizes that no dtype has) into InputError."""
     try:
         yield
     except (struct.error, LookupError, ValueError, TypeError, OverflowError) as error:
@@ -108,8 +108,12 @@ class Btf:
     @intact("the object's BTF")
     def enum(self, name: str) -> dict[str, int]:
         """The constants of an enumeration, in the order of their declaration."""
-        t = self._find(ENUM, name)
-        pairs = struct.iter_unpack("<Ii", t.data)
+        return self.constants(self._find(ENUM, name))
+
+    @intact("the object's BTF")
+    def constants(self, enumeration: Type) -> dict[str, int]:
+        """The same for an enumeration that need not have a name."""
+        pairs = struct.iter_unpack("<Ii", enumeration.data)
         return {self._string(label): value for label, value in pairs}
 
     @intact("the object's BTF")

@@ -30,6 +30,17 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
+WANTED = {
+    "time": "a timestamp",
+    "int": "a whole number",
+    "bool": "a boolean",
+    "text": "text",
+    "ip": "text",
+    "text_list": "a list",
+    "list": "a list",
+    "object": "an object",
+}
+KINDS = {"text": str, "ip": str, "text_list": list, "list": list, "object": dict}
 EXTRA = "extra"  # column for the fields that the schema does not know, as one JSON object
 
 _LONE = re.compile("[\ud800-\udfff]|\0(?=[0-9a-f]{2}|u[0-9a-f]{4})")
@@ -298,31 +309,33 @@ def _column(array: Any, name: str, role: str) -> Column:
     pa = arrow()
     kind = array.type
     known = FIELDS[name].type if name in FIELDS else None
-    if known == "time" and not pa.types.is_timestamp(kind):
-        raise ValueError(f"{name}: {kind} where a timestamp belongs")
-    if pa.types.is_timestamp(kind):
-        array = array.cast(pa.timestamp("ns", kind.tz))
-        return Plain(_fixed(array, np.dtype("datetime64[ns]")), _valid(array))
-    if pa.types.is_integer(kind):
-        return Plain(_fixed(array, np.dtype(kind.to_pandas_dtype())), _valid(array))
-    if pa.types.is_boolean(kind):
-        return Plain(array.fill_null(False).to_numpy(zero_copy_only=False), _valid(array))
-    if known in ("int", "bool"):
-        raise ValueError(
-            f"{name}: {kind} where {'whole numbers belong' if known == 'int' else 'booleans belong'}"
-        )
-    if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        encoded = array if pa.types.is_dictionary(kind) else array.dictionary_encode()
-        values = encoded.dictionary.to_pylist()
-        codes = encoded.indices.fill_null(-1).cast(pa.int32()).to_numpy()
-        if len(codes) and (int(codes.max()) >= len(values) or int(codes.min()) < -1):
-            raise ValueError(f"{name}: an index outside of the dictionary")
-        if role == "json":
-            return Coded(codes, [json.loads(value) for value in values])
-        return Coded(codes, [from_utf8(value) if isinstance(value, str) else value for value in values])
+    numbers = {"time": pa.types.is_timestamp, "int": pa.types.is_integer, "bool": pa.types.is_boolean}
+    if known in numbers and not numbers[known](kind):
+        raise ValueError(f"{name}: {kind} where {WANTED[known]} belongs")
+    if known is None or known in numbers:
+        if pa.types.is_timestamp(kind):
+            array = array.cast(pa.timestamp("ns", kind.tz))
+            return Plain(_fixed(array, np.dtype("datetime64[ns]")), _valid(array))
+        if pa.types.is_integer(kind):
+            return Plain(_fixed(array, np.dtype(kind.to_pandas_dtype())), _valid(array))
+        if pa.types.is_boolean(kind):
+            return Plain(array.fill_null(False).to_numpy(zero_copy_only=False), _valid(array))
     if str(kind) == "string_view":
-        return _column(array.cast(pa.string()), name, role)
-    return from_values([_restored(value) for value in array.to_pylist()])
+        array = array.cast(pa.string())
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        array = array.dictionary_encode()
+    if pa.types.is_dictionary(array.type):
+        codes = array.indices.cast(pa.int32()).fill_null(-1).to_numpy()
+        coded = Coded(codes, [_restored(value) for value in array.dictionary.to_pylist()])
+        if len(codes) and not -1 <= int(codes.min()) <= int(codes.max()) < len(coded.values):
+            raise ValueError(f"{name}: an index outside of the dictionary")
+        if role == "json" or known in ("object", "list"):
+            coded = Coded(codes, [json.loads(value) for value in array.dictionary.to_pylist()])
+    else:
+        coded = from_values([_restored(value) for value in array.to_pylist()])
+    if known is not None and not all(isinstance(value, KINDS[known]) for value in coded.values):
+        raise ValueError(f"{name}: {kind} where {WANTED[known]} belongs")
+    return coded
 
 
 def _restored(value: Any) -> Any:

@@ -57,14 +57,15 @@ class Narrowing:
         from callout.expression.tree import quoted
 
         parts = []
-        for field, values in (
+        chosen: tuple[tuple[str, frozenset[int] | frozenset[str] | None], ...] = (
             ("process.pid", self.pids),
             ("user.id", self.uids),
             ("destination.port", self.ports),
             ("process.name", self.comms),
-        ):
+        )
+        for field, values in chosen:
             if values is not None:
-                words = [str(v) if isinstance(v, int) else quoted(v) for v in sorted(values)]
+                words = [quoted(v) if isinstance(v, str) else str(v) for v in sorted(values)]
                 parts.append(f"{field} in ({', '.join(words)})")
         if self.families is not None:
             kinds = [name for name, number in (("ipv4", 2), ("ipv6", 10)) if number in self.families]

@@ -145,7 +145,7 @@ class FileSource:
         try:
             read.validate(full=True)
             return columnar.from_table(read)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(
                 f"{self.path}: rows {before + 1} to {before + len(read)}: {_one_line(error)}"
             ) from error

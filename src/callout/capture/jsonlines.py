@@ -67,7 +67,7 @@ class Reader:
             before = data[: error.start].decode()
             self._refuse(len(before) + 1, f"byte 0x{data[error.start]:02x} is not UTF-8")
         try:
-            value = json.loads(text, parse_float=_finite, parse_constant=_finite)
+            value = json.loads(text.rstrip("\r\n"), parse_float=_finite, parse_constant=_finite)
         except json.JSONDecodeError as error:
             self._refuse(error.colno, error.msg)
         except (ValueError, RecursionError) as error:

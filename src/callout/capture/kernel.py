@@ -110,6 +110,7 @@ class Counters:
     submitted: int = 0
     withheld: int = 0
     orphaned: int = 0
+    joined: int = 0
     unfollowed: int = 0
     lost: int = 0
     missed: dict[str, int] = field(default_factory=dict)
@@ -165,13 +166,15 @@ class KernelSource:
 
     def _try_tier(self, tier: Tier, constants: np.ndarray[Any, Any]) -> Loaded:
         """Loads a tier with all socket programs, or those that load alone. OSError if the tier fails."""
-        self.states = []
+        self.states = [
+            ProgramState(p, "this kernel has no such tracepoint") for p in SOCKET_PROGRAMS if not exists(p)
+        ]
+        extra = tuple(p for p in SOCKET_PROGRAMS if exists(p))
         try:
-            loaded = Loaded((*SOCKET_PROGRAMS, *tier.programs), constants, self._ring)
-            extra: tuple[Program, ...] = SOCKET_PROGRAMS
+            loaded = Loaded((*extra, *tier.programs), constants, self._ring)
         except OSError:
             Loaded(tier.programs, constants, TRIAL_RING).close()  # the tier itself must load
-            extra = tuple(p for p in SOCKET_PROGRAMS if self._loads(p, constants))
+            extra = tuple(p for p in extra if self._loads(p, constants))
             loaded = Loaded((*extra, *tier.programs), constants, self._ring)
         try:
             Loaded._check("reading the ring", lib.co_ring(loaded.handle, b"ring", b"bell"))
@@ -221,7 +224,7 @@ class KernelSource:
             yield batch
         yield self.pending()
         after = self.counters()
-        summary.attempts = after.entered
+        summary.attempts = after.entered - after.joined
         summary.lost = after.lost
         summary.withheld = after.withheld
         summary.extra = {
@@ -267,12 +270,18 @@ class KernelSource:
         self._loaded.lookup("counters", 0, value)
         totals = {
             name: int(value[name].sum())
-            for name in ("entered", "submitted", "withheld", "orphaned", "unfollowed")
+            for name in ("entered", "submitted", "withheld", "orphaned", "joined", "unfollowed")
         }
         missed = {p.name: lib.co_missed(self._loaded.handle, p.name.encode()) for p in self._loaded.programs}
         return Counters(
             **totals, lost=int(value["lost"].sum()), missed={k: v for k, v in missed.items() if v > 0}
         )
+
+
+def exists(program: Program) -> bool:
+    """Whether the running kernel has the tracepoint of a program; other hooks are found out by loading."""
+    kind, _, name = program.hook.partition("/")
+    return kind != "tp_btf" or bool(lib.co_has_tracepoint(name.encode()))
 
 
 def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
@@ -299,6 +308,9 @@ def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
     )
     row["outcome"] = {None: 0, "success": 1, "failure": 2}[narrowing.outcome]
     row["phases"] = narrowing.phases
+    row["uring"] = lib.co_has_tracepoint(b"io_uring_complete") and any(
+        lib.co_has_tracepoint(name) for name in (b"io_uring_submit_req", b"io_uring_submit_sqe")
+    )
     row["id_base"] = secrets.randbits(12) << 41
     if narrowing.cgroup:
         row["cgroup"], row["cgroup_level"] = cgroup_place(narrowing.cgroup)

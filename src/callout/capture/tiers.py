@@ -60,6 +60,15 @@ SOCKET_PROGRAMS = (
     Program("socket_state", "tp_btf/inet_sock_set_state", "final verdicts of TCP attempts"),
     Program("socket_reset", "tp_btf/tcp_receive_reset", "whether a RST came"),
     Program("socket_retransmit", "tp_btf/tcp_retransmit_skb", "number of SYNs sent"),
+    Program(
+        "attempt_signal",
+        "tp_btf/signal_deliver",
+        "whether a signal ended the call or the kernel enters it again",
+    ),
+    Program("attempt_died", "tp_btf/sched_process_exit", "attempts of threads that die inside the call"),
+    Program("uring_submit_req", "tp_btf/io_uring_submit_req", "IORING_OP_CONNECT (Linux 6.4 and later)"),
+    Program("uring_submit_sqe", "tp_btf/io_uring_submit_sqe", "IORING_OP_CONNECT (Linux 6.0 to 6.3)"),
+    Program("uring_complete", "tp_btf/io_uring_complete", "results of IORING_OP_CONNECT"),
     Program("socket_drop", "tp_btf/kfree_skb", "whether this host's firewall dropped the packets"),
 )
 ESSENTIAL = frozenset({"socket_state"})

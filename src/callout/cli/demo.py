@@ -42,5 +42,7 @@ class Demo:
             self._ended = time.monotonic()
             for report in self._child.reports():
                 if isinstance(report, Failed):
-                    print(f"callout: the scenario {report.scenario} broke off\n{report.reason}", file=sys.stderr)
+                    print(
+                        f"callout: the scenario {report.scenario} broke off\n{report.reason}", file=sys.stderr
+                    )
         return self._ended is not None and time.monotonic() - self._ended > SETTLE

@@ -26,7 +26,8 @@ def once(values: Sequence[Any], is_time: bool) -> Callable[[int], str]:
     def text(code: int) -> str:
         found = made.get(code)
         if found is None:
-            found = made[code] = texts([values[code]], is_time)[0]
+            value = values[code]
+            found = made[code] = texts([value], is_time)[0] if is_time else to_json(value)
         return found
 
     return text
@@ -81,7 +82,7 @@ class Layout:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
-        self._paths = [tuple(name.split(".")) for name in names]
+        self._paths = [_path(name, frozenset(names)) for name in names]
         self._between: dict[tuple[int, int], str] = {}
 
     def between(self, last: int, number: int) -> str:
@@ -103,6 +104,19 @@ class Layout:
             same += 1
         opened = "".join([f"{to_json(parent)}:{{" for parent in parents[same:]])
         return ("}" * (len(before) - same) + "," if last != NONE else "{") + f"{opened}{to_json(key)}:"
+
+
+def _path(name: str, leaves: frozenset[str]) -> tuple[str, ...]:
+    """Keys down to a leaf. Below a name that is a leaf itself there is no object: there the key has dots."""
+    path: list[str] = []
+    before = None
+    for part in name.split("."):
+        if before in leaves:
+            path[-1] += f".{part}"
+        else:
+            path.append(part)
+        before = part if before is None else f"{before}.{part}"
+    return tuple(path)
 
 
 @lru_cache(maxsize=64)

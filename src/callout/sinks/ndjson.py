@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FEW, SHARE = 16, 16  # values are few where there are at most FEW, or one for SHARE rows
 MANY = 256  # a column of text is taken for many-valued above that, and more than one value for SHARE rows
-LINES = 1024  # rows of which text exists at a time: fresh memory for all of them costs more than the work
+LINES = 256  # rows of which text exists at a time: fresh memory from the kernel costs more than the work
 
 Piece: TypeAlias = str | Callable[[slice], list[str]]  # text that all rows share, or that of some rows
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from callout.sinks import Target
 from callout.sinks.table import rows_of
@@ -59,6 +59,25 @@ CALLS = {
 OTHER_ENTRIES = frozenset({"connect_ia32", "socketcall", "io_uring", "kernel"})
 
 
+class Row(NamedTuple):
+    """What a line is made of; None where there is no value."""
+
+    began: int | None
+    action: str | None
+    took: int | None
+    pid: int | None
+    tid: int | None
+    entry: str | None
+    fd: int | None
+    sockaddr: str | None
+    addrlen: int | None
+    returned: int | None
+    verdict: str | None
+    error: str | None
+    cause: str | None
+    lost: int | None
+
+
 class StraceSink:
     """One line per attempt in strace's notation; ``zone``: None is this host's."""
 
@@ -69,45 +88,31 @@ class StraceSink:
     def write(self, batch: Batch) -> None:
         """Writes and flushes one line per row."""
         if len(batch):
-            self.target.put([self.line(*row).encode() for row in rows_of(batch, COLUMNS)])
+            self.target.put([self.line(Row(*row)).encode() for row in rows_of(batch, COLUMNS)])
 
     def close(self, summary: Summary | None) -> None:
         """Nothing follows the last line."""
         self.target.finish()
 
-    def line(
-        self,
-        began: int | None,
-        action: str | None,
-        took: int | None,
-        pid: int | None,
-        tid: int | None,
-        entry: str | None,
-        fd: int | None,
-        sockaddr: str | None,
-        addrlen: int | None,
-        returned: int | None,
-        verdict: str | None,
-        error: str | None,
-        cause: str | None,
-        lost: int | None,
-    ) -> str:
+    def line(self, row: Row) -> str:
         """One row, preceded by a comment where attempts were lost."""
-        gap = f"/* {lost} attempt{'s' * (lost != 1)} lost here */\n" if lost else ""
-        thread = pid if tid is None else tid
-        leader = f"[pid {'?' if thread is None else thread:>5}] {self.clock(began)} "
-        call = CALLS.get(entry or "", CONNECT).format(
-            fd=_known(fd), sockaddr=escape(sockaddr or "?"), addrlen=_known(addrlen)
+        gap = f"/* {row.lost} attempt{'s' * (row.lost != 1)} lost here */\n" if row.lost else ""
+        thread = row.pid if row.tid is None else row.tid
+        leader = f"[pid {'?' if thread is None else thread:>5}] {self.clock(row.began)} "
+        call = CALLS.get(row.entry or "", CONNECT).format(
+            fd=_known(row.fd), sockaddr=escape(row.sockaddr or "?"), addrlen=_known(row.addrlen)
         )
-        if action == "attempt":
+        if row.action == "attempt":
             return f"{gap}{leader}{call} <unfinished ...>\n"
-        waited = returned is not None and -returned not in UNDER_WAY and took is not None
-        time = f" <{(took or 0) // 1_000_000_000}.{(took or 0) // 1000 % 1_000_000:06}>" if waited else ""
-        notes = [entry] if entry in OTHER_ENTRIES else []
-        if verdict is not None and not _agrees(returned, verdict, error):
-            notes.append(_outcome(verdict, error, cause, None if waited else took))
+        waited = row.returned is not None and -row.returned not in UNDER_WAY
+        time = (
+            "" if row.took is None or not waited else f" <{row.took // 10**9}.{row.took // 1000 % 10**6:06}>"
+        )
+        notes = [row.entry] if row.entry in OTHER_ENTRIES else []
+        if row.verdict is not None and not _agrees(row.returned, row.verdict, row.error):
+            notes.append(_outcome(row.verdict, row.error, row.cause, None if waited else row.took))
         comment = f" /* {escape('; '.join(filter(None, notes)))} */" if notes else ""
-        return f"{gap}{leader}{call}) = {_returned(returned)}{time}{comment}\n"
+        return f"{gap}{leader}{call}) = {_returned(row.returned)}{time}{comment}\n"
 
     def clock(self, ns: int | None) -> str:
         """Local time of day in microseconds, as strace -tt."""

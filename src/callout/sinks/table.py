@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callout.cause import meanings
 from callout.sinks import Target
@@ -45,6 +45,26 @@ COLUMNS = (
 )
 
 
+class Row(NamedTuple):
+    """What a line is made of; None where there is no value."""
+
+    began: int | None
+    action: str | None
+    took: int | None
+    name: str | None
+    pid: int | None
+    ip: str | None
+    port: int | None
+    address: str | None
+    domain: str | None
+    transport: str | None
+    sockaddr: str | None
+    verdict: str | None
+    error: str | None
+    cause: str | None
+    lost: int | None
+
+
 def rows_of(batch: Batch, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     """The values of some columns, row by row; None where there is no value or no such column."""
     nothing = [None] * len(batch)
@@ -66,7 +86,7 @@ class TableSink:
     def write(self, batch: Batch) -> None:
         """Writes and flushes one or two lines per row."""
         if len(batch):
-            lines = [line for row in rows_of(batch, COLUMNS) for line in self.lines(*row)]
+            lines = [line for row in rows_of(batch, COLUMNS) for line in self.lines(Row(*row))]
             self.target.put([line.encode() + b"\n" for line in lines])
 
     def close(self, summary: Summary | None) -> None:
@@ -76,39 +96,22 @@ class TableSink:
             self.target.put([line.encode() + b"\n" for line in lines])
         self.target.finish()
 
-    def lines(
-        self,
-        began: int | None,
-        action: str | None,
-        took: int | None,
-        name: str | None,
-        pid: int | None,
-        ip: str | None,
-        port: int | None,
-        address: str | None,
-        domain: str | None,
-        transport: str | None,
-        sockaddr: str | None,
-        verdict: str | None,
-        error: str | None,
-        cause: str | None,
-        lost: int | None,
-    ) -> Iterator[str]:
+    def lines(self, row: Row) -> Iterator[str]:
         """The lines of one row."""
         color = self.target.color
-        if lost:
-            yield paint(f"… {lost:,} attempt{'s' * (lost != 1)} lost here", "loud", color)
-        time = " " * 12 if began is None else self.clock(began)
-        known_pid = "" if pid is None else f"[{pid}]"
-        who = escape(name or "") + known_pid
-        where = destination(ip, port, address, domain, transport, sockaddr)
-        if verdict is None:
-            said = "attempt …" if action == "attempt" else escape(action or "")
+        if row.lost:
+            yield paint(f"… {row.lost:,} attempt{'s' * (row.lost != 1)} lost here", "loud", color)
+        time = " " * 12 if row.began is None else self.clock(row.began)
+        known_pid = "" if row.pid is None else f"[{row.pid}]"
+        who = escape(row.name or "") + known_pid
+        where = destination(row)
+        if row.verdict is None:
+            said = "attempt …" if row.action == "attempt" else escape(row.action or "")
             shade, late = "dim", ""
         else:
-            said, shade = escape(verdict), verdict_color(verdict)
-            late = "" if took is None else "  " + duration(took)
-        reason, code = escape(cause or ""), escape(error or "")
+            said, shade = escape(row.verdict), verdict_color(row.verdict)
+            late = "" if row.took is None else "  " + duration(row.took)
+        reason, code = escape(row.cause or ""), escape(row.error or "")
         why = f"{code}: {reason}" if code and reason else code or reason
         choices = [(f"{said} ({why})", late), (f"{said} ({reason})", late), (f"{said} ({reason})", "")]
         choices = [*(choices if reason else choices[:1] if why else []), (said, late), (said, "")]
@@ -126,7 +129,7 @@ class TableSink:
         where = pad(cut(where, max(room, 1)), min(room, self._column))
         line = f"{time} {padded} → {where}  "
         shown = line + paint(told, shade, color) + paint(took_text, "dim", color)
-        beside, below = self.meaning(verdict, cause), ""
+        beside, below = self.meaning(row.verdict, row.cause), ""
         if why and told == said:
             beside, below = "", f"({why})  {beside}".rstrip()
         elif width(line + told + took_text) + 2 + width(beside) > self._room:
@@ -156,26 +159,19 @@ def verdict_color(verdict: str) -> str:
     return "green" if verdict in MILD else "red"
 
 
-def destination(
-    ip: str | None,
-    port: int | None,
-    address: str | None,
-    domain: str | None,
-    transport: str | None,
-    sockaddr: str | None,
-) -> str:
+def destination(row: Row) -> str:
     """The peer, harmless for a terminal: address and port, path or abstract name, else the address as strace
     has it.
     """
-    if ip is not None:
-        shown = f"[{ip}]" if ":" in ip and port is not None else ip
-        shown += "" if port is None else f":{port}"
-        shown += f"/{transport}" if transport not in (None, "tcp") else ""
-        shown += f" ({domain})" if domain else ""
-    elif address is not None and (transport == "unix" or sockaddr is None):
-        shown = address
-    elif sockaddr is not None:
-        shown = sockaddr.removeprefix("{sa_family=").removesuffix("}")
+    if row.ip is not None:
+        shown = f"[{row.ip}]" if ":" in row.ip and row.port is not None else row.ip
+        shown += "" if row.port is None else f":{row.port}"
+        shown += f"/{row.transport}" if row.transport not in (None, "tcp") else ""
+        shown += f" ({row.domain})" if row.domain else ""
+    elif row.address is not None and (row.transport == "unix" or row.sockaddr is None):
+        shown = row.address
+    elif row.sockaddr is not None:
+        shown = row.sockaddr.removeprefix("{sa_family=").removesuffix("}")
     else:
         shown = "?"
     return escape(shown)

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Who is calling, and by which system call: for hooks below it, which see neither its number nor its arguments. */
+
+static __always_inline void read_caller(struct attempt *r, struct task_struct *task)
+{
+	r->pid = task->tgid;
+	r->tid = task->pid;
+	r->ppid = task->real_parent->tgid;
+	r->start = task->group_leader->start_boottime;
+	r->uid = task->real_cred->uid.val;
+	r->gid = task->real_cred->gid.val;
+	r->euid = task->cred->euid.val;
+	/* io_uring's own threads are named iou-wrk-PID and iou-sqp-PID: the process is what a user knows */
+	if (task->flags & PF_IO_WORKER)
+		bpf_probe_read_kernel(r->comm, sizeof(r->comm), task->group_leader->comm);
+	else
+		bpf_probe_read_kernel(r->comm, sizeof(r->comm), task->comm);
+}
+
+static __always_inline void begin_record(struct attempt *r, struct task_struct *task, struct cpu_counters *c)
+{
+	r->kind = RECORD_ATTEMPT;
+	r->id = narrow.id_base + (c->entered++ << 10 | bpf_get_smp_processor_id());
+	r->began = bpf_ktime_get_boot_ns();
+	r->cgroup = bpf_get_current_cgroup_id();
+	read_caller(r, task);
+}
+
+/* The address as it stands in user memory now: exactly the bytes that the call may look at. */
+static __always_inline void read_address(struct attempt *r, u64 address, int addrlen)
+{
+	u32 size = addrlen < 0 ? 0 : addrlen;
+
+	r->pointer = address;
+	r->addrlen = addrlen;
+	/* The kernel takes 0 to 128 bytes and refuses other lengths before it looks; strace reads up to 128 then. */
+	barrier_var(size); /* or the compiler bounds one copy and uses another, which the verifier refuses */
+	if (size > sizeof(r->sockaddr))
+		size = sizeof(r->sockaddr);
+	if (bpf_probe_read_user(r->sockaddr, size, (void *)address))
+		r->flags |= FLAG_UNREADABLE;
+}
+
+struct call {
+	u64 args[6];
+	s32 number;
+	u32 compat; /* i386 on x86-64 */
+};
+
+#if defined(__TARGET_ARCH_x86)
+/* The registers that the system call saved; arguments stay in place until it returns (arch/x86/entry). */
+static __always_inline void read_call(struct call *call, struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	call->number = BPF_CORE_READ(regs, orig_ax);
+	call->compat = task->thread_info.status & TS_COMPAT;
+	if (call->compat) {
+		call->args[0] = (u32)BPF_CORE_READ(regs, bx);
+		call->args[1] = (u32)BPF_CORE_READ(regs, cx);
+		call->args[2] = (u32)BPF_CORE_READ(regs, dx);
+		call->args[3] = (u32)BPF_CORE_READ(regs, si);
+		call->args[4] = (u32)BPF_CORE_READ(regs, di);
+		call->args[5] = (u32)BPF_CORE_READ(regs, bp);
+	} else {
+		call->args[0] = BPF_CORE_READ(regs, di);
+		call->args[1] = BPF_CORE_READ(regs, si);
+		call->args[2] = BPF_CORE_READ(regs, dx);
+		call->args[3] = BPF_CORE_READ(regs, r10);
+		call->args[4] = BPF_CORE_READ(regs, r8);
+		call->args[5] = BPF_CORE_READ(regs, r9);
+	}
+}
+
+enum { NR_CONNECT = 42, NR_SENDTO = 44, NR_SENDMSG = 46, NR_SENDMMSG = 307, NR_IO_URING_ENTER = 426 };
+enum { NR32_SOCKETCALL = 102, NR32_SENDMMSG = 345, NR32_CONNECT = 362, NR32_SENDTO = 369, NR32_SENDMSG = 370 };
+#elif defined(__TARGET_ARCH_arm64)
+static __always_inline void read_call(struct call *call, struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	call->number = BPF_CORE_READ(regs, syscallno);
+	call->compat = 0; /* 32-bit processes use numbers of their own; they are not told apart here */
+	call->args[0] = BPF_CORE_READ(regs, orig_x0);
+#pragma unroll
+	for (int i = 1; i < 6; i++)
+		call->args[i] = BPF_CORE_READ(regs, user_regs.regs[i]);
+}
+
+enum { NR_CONNECT = 203, NR_SENDTO = 206, NR_SENDMSG = 211, NR_SENDMMSG = 269, NR_IO_URING_ENTER = 426 };
+enum { NR32_SOCKETCALL = -2, NR32_SENDMMSG = -3, NR32_CONNECT = -4, NR32_SENDTO = -5, NR32_SENDMSG = -6 };
+#endif
+
+enum { SYS_CONNECT = 3, SYS_SENDTO = 11, SYS_SENDMSG = 16, SYS_SENDMMSG = 20 }; /* socketcall(2), linux/net.h */
+
+/* Which of the calls that end in __sys_connect this is. */
+static __always_inline u8 entry_of_connect(void)
+{
+#if defined(__TARGET_ARCH_x86)
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (task->thread_info.status & TS_COMPAT) {
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+		return BPF_CORE_READ(regs, orig_ax) == NR32_SOCKETCALL ? ENTRY_SOCKETCALL : ENTRY_CONNECT_IA32;
+	}
+#endif
+	return ENTRY_CONNECT;
+}
+
+/* socketcall(2) has its arguments in memory: six 32-bit words. */
+static __always_inline void read_socketcall(struct call *call)
+{
+	u32 words[6] = {};
+
+	bpf_probe_read_user(words, sizeof(words), (void *)call->args[1]);
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		call->args[i] = words[i];
+}
+
+static __always_inline void read_msghdr(struct attempt *r, u64 message, bool compat)
+{
+	if (compat) {
+		struct { u32 name; s32 namelen; } head = {};
+
+		bpf_probe_read_user(&head, sizeof(head), (void *)message);
+		read_address(r, head.name, head.namelen);
+	} else {
+		struct { u64 name; s32 namelen; s32 pad; } head = {};
+
+		bpf_probe_read_user(&head, sizeof(head), (void *)message);
+		read_address(r, head.name, head.namelen);
+	}
+}
+
+/* How an attempt that was first seen at its socket came in, with the arguments that its call had. */
+static __always_inline void read_way(struct attempt *r, struct task_struct *task, bool stream)
+{
+	struct call call = {};
+	bool compat;
+	u32 sub;
+
+	r->fd = -1;
+	r->flags |= FLAG_NO_ADDRESS | FLAG_NO_FD;
+	if (task->flags & PF_IO_WORKER) {
+		r->entry = ENTRY_IO_URING;
+		return;
+	}
+	if (task->flags & PF_KTHREAD) {
+		r->entry = ENTRY_KERNEL;
+		return;
+	}
+	read_call(&call, task);
+	compat = call.compat;
+	if (!compat && call.number == NR_IO_URING_ENTER) {
+		r->entry = ENTRY_IO_URING;
+		return;
+	}
+	sub = 0;
+	if (compat && call.number == NR32_SOCKETCALL) {
+		sub = call.args[0];
+		read_socketcall(&call);
+	}
+	if (sub == SYS_CONNECT)
+		r->entry = ENTRY_SOCKETCALL;
+	else if (compat && call.number == NR32_CONNECT)
+		r->entry = ENTRY_CONNECT_IA32;
+	else if (!compat && call.number == NR_CONNECT)
+		r->entry = ENTRY_CONNECT;
+	else if (sub == SYS_SENDTO || call.number == (compat ? NR32_SENDTO : NR_SENDTO))
+		r->entry = stream ? ENTRY_SENDTO_FASTOPEN : ENTRY_SENDTO;
+	else if (sub == SYS_SENDMSG || call.number == (compat ? NR32_SENDMSG : NR_SENDMSG))
+		r->entry = stream ? ENTRY_SENDMSG_FASTOPEN : ENTRY_SENDMSG;
+	else if (sub == SYS_SENDMMSG || call.number == (compat ? NR32_SENDMMSG : NR_SENDMMSG))
+		r->entry = stream ? ENTRY_SENDMSG_FASTOPEN : ENTRY_SENDMMSG;
+	else {
+		r->entry = ENTRY_KERNEL; /* a call that is not about this socket: NFS on open(2), and the like */
+		return;
+	}
+	r->fd = call.args[0];
+	r->flags &= ~(FLAG_NO_ADDRESS | FLAG_NO_FD);
+	switch (r->entry) {
+	case ENTRY_CONNECT:
+	case ENTRY_CONNECT_IA32:
+	case ENTRY_SOCKETCALL:
+		read_address(r, call.args[1], call.args[2]);
+		break;
+	case ENTRY_SENDTO:
+	case ENTRY_SENDTO_FASTOPEN:
+		r->flags |= stream ? FLAG_FASTOPEN : 0;
+		read_address(r, call.args[4], call.args[5]);
+		break;
+	default:
+		r->flags |= stream ? FLAG_FASTOPEN : 0;
+		read_msghdr(r, call.args[1], compat);
+	}
+}

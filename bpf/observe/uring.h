@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * IORING_OP_CONNECT. One submission may enter the kernel's connect path several times and in other threads, so it is
+ * followed by its own two tracepoints: submitted, completed. They cost nothing but io_uring's users.
+ */
+
+static __always_inline void uring_submitted(struct io_kiocb *request)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct io_connect *connect = (struct io_connect *)request;
+	struct cpu_counters *c = count();
+	u32 zero = 0, flags;
+	u64 key = (u64)request, address = 0;
+	struct flight *f;
+	struct attempt *r;
+	int addrlen = 0;
+
+	if (request->opcode != IORING_OP_CONNECT)
+		return;
+	f = bpf_map_lookup_elem(&scratch, &zero);
+	if (!f || !c || !caller_wanted(task))
+		return;
+	__builtin_memset(f, 0, sizeof(*f));
+	r = &f->record;
+	bpf_core_read(&address, sizeof(address), &connect->addr);
+	bpf_core_read(&addrlen, sizeof(addrlen), &connect->addr_len);
+	read_address(r, address, addrlen);
+	if ((narrow.families || narrow.nports) && !address_wanted(r->sockaddr))
+		return;
+	begin_record(r, task, c);
+	r->entry = ENTRY_IO_URING;
+	r->fd = BPF_CORE_READ(request, cqe.fd);
+	bpf_core_read(&flags, sizeof(flags), &request->flags);
+	if (flags & REQ_F_FIXED_FILE)
+		r->flags |= FLAG_NO_FD; /* a number in the ring's own table, not of the process */
+	else
+		read_descriptor(r, task, r->fd);
+	if (bpf_map_update_elem(&requests, &key, f, BPF_ANY)) {
+		c->lost[RECORD_ATTEMPT]++;
+		return;
+	}
+	if (narrow.phases) {
+		r->phase = PHASE_ATTEMPT;
+		submit(r);
+	}
+}
+
+/* Linux 6.4 and later. */
+SEC("tp_btf/io_uring_submit_req")
+int BPF_PROG(uring_submit_req, struct io_kiocb *request)
+{
+	uring_submitted(request);
+	return 0;
+}
+
+/* Linux 6.0 to 6.3: the same under its older name. */
+SEC("tp_btf/io_uring_submit_sqe")
+int BPF_PROG(uring_submit_sqe, struct io_kiocb *request)
+{
+	uring_submitted(request);
+	return 0;
+}
+
+SEC("tp_btf/io_uring_complete")
+int BPF_PROG(uring_complete, void *ring, void *completed)
+{
+	struct io_kiocb *request = completed;
+	u64 key = (u64)completed, sk_key;
+	struct flight *asked = bpf_map_lookup_elem(&requests, &key), *f;
+	struct attempt *r;
+	struct socket *socket;
+	struct sock *sk;
+	s32 ret;
+
+	if (!asked)
+		return 0;
+	r = &asked->record;
+	ret = BPF_CORE_READ(request, cqe.res);
+	socket = BPF_CORE_READ(request, file, private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	sk_key = (u64)sk;
+	f = sk && !(r->flags & (FLAG_NO_FILE | FLAG_NOT_SOCKET)) ? bpf_map_lookup_elem(&flights, &sk_key) : NULL;
+	if (f && f->record.entry == ENTRY_IO_URING) {
+		/* what was asked stands with the request, what happened with the socket */
+		struct attempt *seen = &f->record;
+
+		r->flags |= seen->flags & ~(FLAG_NO_ADDRESS | FLAG_NO_FD);
+		r->family = seen->family;
+		r->protocol = seen->protocol;
+		r->type = seen->type;
+		r->netns = seen->netns;
+		r->cookie = seen->cookie;
+		r->state = seen->state;
+		r->syns = seen->syns;
+		r->err = seen->err;
+		r->soft = seen->soft;
+		r->drop = seen->drop;
+		r->sport = seen->sport;
+		r->dport = seen->dport;
+		r->peer_family = seen->peer_family;
+		r->ended = seen->ended;
+		__builtin_memcpy(r->saddr, seen->saddr, sizeof(r->saddr));
+		__builtin_memcpy(r->daddr, seen->daddr, sizeof(r->daddr));
+		bpf_map_delete_elem(&flights, &sk_key);
+		/* the socket's record was counted when it was made: it is this same attempt */
+		struct cpu_counters *c = count();
+		if (c)
+			c->joined++;
+	} else if (sk && ret == 0) {
+		read_kind(r, sk);
+		if (r->family == AF_INET || r->family == AF_INET6)
+			read_ends(r, sk);
+	}
+	end_record(r, ret);
+	submit(r);
+	bpf_map_delete_elem(&requests, &key);
+	return 0;
+}

@@ -1,0 +1,270 @@
+"""Recorded attempts: what was written comes back, also after a kill; bad input names its place."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+import pytest
+
+from callout.batch import Batch
+from callout.capture.files import open_file
+from callout.errors import InputError
+from callout.rows import UNSIGNED, from_rows
+from callout.schema import FIELDS
+from callout.sinks import Target, open_sink
+from callout.summary import Summary
+
+WEIRD = ["", "plain", "né 名\U0001f600", "\x1b[2J\n\0", "\udcff\udc80é", "\0ff", "\ud800", '"\\{,}']
+SAMPLES: dict[str, list[Any]] = {
+    "time": [0, 1_798_718_400_000_000_042, -1],
+    "int": [0, -111, 2**63 - 1, -(2**63)],
+    "bool": [True, False],
+    "text": WEIRD,
+    "ip": ["10.0.0.1", "2001:db8::1"],
+    "text_list": [WEIRD, [], ["x"]],
+    "list": [[{"pid": 1, "name": name} for name in WEIRD], []],
+    "object": [{"a": {"b": WEIRD, "c": None}}, {}, {"n": 2**70}],
+}
+UNKNOWN: dict[str, list[Any]] = {
+    "process.other": WEIRD,
+    "unknown": [[1, 2.5, None, {"x": True}], 3],
+    "unknown.too": [0, "a", False],
+}
+
+
+def every_field() -> list[dict[str, Any]]:
+    """Rows with every field, in which each of its values and its absence occurs."""
+    of: dict[str, list[Any]] = {name: SAMPLES[field.type] for name, field in FIELDS.items()}
+    of |= UNKNOWN | {name: [2**64 - 1, 0] for name in UNSIGNED}
+    rows = []
+    for i in range(40):
+        picked = {
+            name: [*values, None][(i + place) % (len(values) + 1)]
+            for place, (name, values) in enumerate(of.items())
+        }
+        rows.append({name: value for name, value in picked.items() if value is not None})
+    return rows
+
+
+def read(path: Path | str) -> list[dict[str, Any]]:
+    with open_file(str(path)) as source:
+        rows = [row for batch in source.batches() for row in batch.rows()]
+        assert source.truncated is None
+        assert list(source.finish(Summary())) == []
+        return rows
+
+
+def write(path: Path, format_: str, *batches: list[dict[str, Any]]) -> None:
+    sink = open_sink(format_, Target(path.open("wb"), str(path)))
+    for rows in batches:
+        sink.write(Batch(len(rows), from_rows(rows)))
+    sink.close(None)
+
+
+@pytest.mark.parametrize("format_", ["ndjson", "arrow", "parquet"])
+def test_everything_comes_back(format_: str, tmp_path: Path) -> None:
+    rows = every_field()
+    write(tmp_path / "out", format_, rows[:1], rows[1:30], rows[30:])
+    assert read(tmp_path / "out") == rows
+
+
+@pytest.mark.parametrize("format_", ["ndjson", "arrow", "parquet"])
+def test_through_a_pipe(format_: str, tmp_path: Path) -> None:
+    write(tmp_path / "out", format_, every_field())
+    code = (
+        "import sys; from callout.capture.files import open_file\n"
+        "with open_file('-') as s: print(sum(len(b) for b in s.batches()), s.truncated, sys.stdin.closed)"
+    )
+    command = f"cat '{tmp_path / 'out'}' | '{sys.executable}' -c \"{code}\""
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("40 None False\n", "")
+
+
+def test_arrow_file(tmp_path: Path) -> None:
+    table = Batch(40, from_rows(every_field())).to_arrow()
+    with pyarrow.ipc.new_file(tmp_path / "out.arrow", table.schema) as writer:
+        writer.write_table(table)
+    order = {name: i for i, name in enumerate(table.column_names)}
+    rows = [sorted(row.items(), key=lambda item: order.get(item[0], 99)) for row in every_field()]
+    assert [
+        sorted(row.items(), key=lambda item: order.get(item[0], 99)) for row in read(tmp_path / "out.arrow")
+    ] == rows
+
+
+def test_nothing_at_all(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"\n \n")
+    assert read(tmp_path / "empty") == []
+    (tmp_path / "empty").write_bytes(b"")
+    assert read(tmp_path / "empty") == []
+
+
+# --- what a killed writer left
+
+
+def test_arrow_stream_cut_anywhere(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    ends, now = [], [0.0]
+    sink = open_sink("arrow", Target(stream), clock=lambda: now[0])
+    for i in range(3):
+        sink.write(Batch(1, from_rows([{"connect.id": i, "process.name": f"p{i}"}])))
+        now[0] += 1
+        sink.write(Batch(0, {}))
+        ends.append(stream.tell())
+    sink.close(None)
+    whole, path = stream.getvalue(), tmp_path / "cut"
+    for size in [*range(8, len(whole), 41), *ends, len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        complete = sum(size >= end for end in ends)
+        with open_file(str(path)) as source:
+            assert [row["connect.id"] for batch in source.batches() for row in batch.rows()] == list(
+                range(complete)
+            )
+            assert source.truncated == (
+                f"{path} ends without its end mark, behind row {complete}: its writer was killed"
+            )
+
+
+def test_ndjson_cut_within_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "cut"
+    path.write_text('{"connect":{"id":1}}\n{"connect":{"id":2}}\n{"connect":{"i')
+    with open_file(str(path)) as source:
+        assert [row for batch in source.batches() for row in batch.rows()] == [
+            {"connect.id": 1},
+            {"connect.id": 2},
+        ]
+        assert source.truncated == f"{path} ends in the middle of line 3: its writer was killed"
+
+
+def test_last_line_needs_no_newline(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text('{"connect":{"id":1}}')
+    assert read(tmp_path / "out") == [{"connect.id": 1}]
+
+
+def test_empty_file_beside_its_journal(tmp_path: Path) -> None:
+    path = tmp_path / "out.parquet"
+    path.touch()
+    write(tmp_path / "out.parquet.partial", "arrow", [{"connect.id": 1}])
+    with open_file(str(path)) as source:
+        assert [row for batch in source.batches() for row in batch.rows()] == [{"connect.id": 1}]
+        assert source.truncated == (
+            f"{path} was never finished: read from {path}.partial, which its writer left behind"
+        )
+
+
+# --- what cannot be used
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{"a":1}\n{"a":}\n', "line 2, column 6: Expecting value"),
+        (b"{\n", "line 1, column 2: Expecting property name enclosed in double quotes"),
+        (b"hello", "line 1, column 1: Expecting value"),
+        (b"\x7fELF\x02\x01\x01\x00", "line 1, column 1: Expecting value"),
+        (b'{"a":"\xe9"}\n', "line 1, column 7: byte 0xe9 is not UTF-8"),
+        (b'\n\n["a"]\n', "line 3, column 1: not an object"),
+        (b'{"a":NaN}\n', "line 1, column 1: NaN is not a number in JSON"),
+        (b'{"a":1e999}\n', "line 1, column 1: 1e999 is not a number in JSON"),
+        (
+            b'{"x":1, "process":{"pid":"1"}}\n',
+            'line 1, column 20: process.pid: "1" where a whole number belongs',
+        ),
+        (b'{"process.pid":true}\n', "line 1, column 1: process.pid: true where a whole number belongs"),
+        (
+            b'{"process":{"pid":9223372036854775808}}\n',
+            "line 1, column 13: process.pid: 9223372036854775808 where a whole number belongs",
+        ),
+        (b'{"connect":{"id":-1}}\n', "line 1, column 13: connect.id: -1 where a whole number belongs"),
+        (
+            b'{"@timestamp":"yesterday"}\n',
+            'line 1, column 2: @timestamp: "yesterday" where a time (RFC 3339) belongs',
+        ),
+        (
+            b'{"@timestamp":"2026-02-30T00:00:00Z"}\n',
+            'line 1, column 2: @timestamp: "2026-02-30T00:00:00Z" where a time (RFC 3339) belongs',
+        ),
+        (
+            b'{"process":{"args":["a",1]}}\n',
+            'line 1, column 13: process.args: ["a", 1] where a list of text belongs',
+        ),
+        (b'{"connect":{"evidence":[]}}\n', "line 1, column 13: connect.evidence: [] where an object belongs"),
+    ],
+)
+def test_bad_ndjson(data: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.ndjson"
+    path.write_bytes(data)
+    with open_file(str(path)) as source, pytest.raises(InputError) as error:
+        list(source.batches())
+    assert str(error.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(("opened", "closed"), [('{"a":', "}"), ("[", "]")])
+def test_ndjson_nested_without_end(opened: str, closed: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.ndjson"
+    path.write_text('{"a":' + opened * 100_000 + "1" + closed * 100_000 + "}\n")
+    with open_file(str(path)) as source, pytest.raises(InputError, match=r"line 1, column 1: .*recursion"):
+        list(source.batches())
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01t00:00:01.5z", 1_500_000_000),
+        ("1970-01-01T02:00:00.0000000019+02:00", 1),
+        ("1969-12-31 19:00:00-05:00", 0),
+    ],
+)
+def test_times(text: str, ns: int, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text(f'{{"@timestamp":"{text}"}}\n')
+    assert read(tmp_path / "in") == [{"@timestamp": ns}]
+
+
+def test_what_has_no_value_is_absent(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text('{"process":{"pid":null,"name":"a"},"container":{},"zebra":null}\n')
+    assert read(tmp_path / "in") == [{"process.name": "a"}]
+
+
+def test_damaged_arrow_stream(tmp_path: Path) -> None:
+    write(tmp_path / "whole", "arrow", [{"connect.id": 1}])
+    data = bytearray((tmp_path / "whole").read_bytes())
+    data[8:40] = b"\xee" * 32
+    (tmp_path / "bad").write_bytes(data)
+    with (
+        open_file(str(tmp_path / "bad")) as source,
+        pytest.raises(InputError, match=r"bad: damaged behind row 0: "),
+    ):
+        list(source.batches())
+
+
+@pytest.mark.parametrize(("magic", "kind"), [(b"PAR1", "Parquet"), (b"ARROW1\0\0", "Arrow")])
+def test_incomplete_files_of_others(magic: bytes, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "bad").write_bytes(magic + b"x" * 50)
+    with (
+        open_file(str(tmp_path / "bad")) as source,
+        pytest.raises(InputError, match=f"bad: not a complete {kind} file"),
+    ):
+        list(source.batches())
+
+
+def test_columns_of_wrong_types(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pa.table({"process.pid": ["x"]}), tmp_path / "bad")
+    with open_file(str(tmp_path / "bad")) as source, pytest.raises(InputError) as error:
+        list(source.batches())
+    assert str(error.value) == (
+        f"{tmp_path / 'bad'}: rows 1 to 1: process.pid: string where a whole number belongs"
+    )
+
+
+def test_nothing_to_open(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere: No such file or directory$"):
+        open_file(str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"Is a directory$"):
+        open_file(str(tmp_path))

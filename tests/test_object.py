@@ -1,0 +1,232 @@
+"""The compiled object against what Python believes of it, and the C constants against this kernel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from callout import verdict
+from callout.btf import DECL_TAG, ENUM, STRUCT, Btf, Layout, elf_section
+from callout.capture import columns, kernel, tiers
+from callout.narrowing import ROOM
+
+pytestmark = pytest.mark.object
+
+SOURCE = Path(__file__).parents[1] / "bpf"
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
+SHARED = ("attempt", "cpu_counters", "narrowing", "doorbell")  # the structs of record.h
+
+
+@pytest.fixture(scope="module")
+def data() -> bytes:
+    return kernel.read_object()
+
+
+@pytest.fixture(scope="module")
+def btf(data: bytes) -> Btf:
+    return Btf.of_object(data)
+
+
+def programs(data: bytes) -> dict[str, str]:
+    """Name to section of every program: the global functions outside .text (elf(5), Elf64_Sym)."""
+    at = struct.unpack_from("<Q", data, 0x28)[0]
+    size, count, names = struct.unpack_from("<HHH", data, 0x3A)
+    headers = [struct.unpack_from("<IIQQQQ", data, at + i * size) for i in range(count)]
+
+    def string(section: int, offset: int) -> str:
+        start = headers[section][4] + offset
+        return data[start : data.index(b"\0", start)].decode()
+
+    (table,) = (i for i, header in enumerate(headers) if header[1] == 2)  # SHT_SYMTAB
+    strings = struct.unpack_from("<I", data, at + table * size + 40)[0]  # its sh_link
+    found = {}
+    for label, info, _, section, _, _ in struct.iter_unpack("<IBBHQQ", elf_section(data, ".symtab")):
+        if info == 1 << 4 | 2:  # STB_GLOBAL, STT_FUNC
+            found[string(strings, label)] = string(names, headers[section][0])
+    return found
+
+
+def test_the_structs_of_the_header_are_those_checked_here() -> None:
+    text = (SOURCE / "record.h").read_text()
+    assert tuple(re.findall(r"^struct (\w+) \{", text, re.MULTILINE)) == SHARED
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_structs_have_no_holes_and_every_member_a_dtype(btf: Btf, name: str) -> None:
+    """`layout` refuses holes; what it gives must read the C declaration member by member."""
+    text = (SOURCE / "record.h").read_text()
+    body = re.search(rf"^struct {name} \{{\n(.*?)^\}};", text, re.MULTILINE | re.DOTALL)
+    assert body
+    declared = re.findall(r"^\t(?:enum )?\w+ (\w+)(?:\[\w+\])*(?: DOC\(|;)", body[1], re.MULTILINE)
+    assert list(btf.layout(name).dtype.names or ()) == declared
+
+
+def test_a_record_goes_into_eights_and_its_key_fields_are_what_columns_expects(btf: Btf) -> None:
+    layout = btf.layout("attempt")
+    assert layout.dtype.itemsize % 8 == 0, "the ring and the flights map align to 8 bytes"
+    fields = layout.dtype.fields
+    assert fields is not None
+    assert fields["kind"][1] == 0, "the drain sorts records by their first byte"
+    expected = {"sport": ">u2", "dport": ">u2", "ret": "<i4", "fd": "<i4", "began": "<u8", "comm": "S16"}
+    assert {name: fields[name][0].str.replace("|", "") for name in expected} == expected
+    assert (fields["sockaddr"][0].shape, fields["saddr"][0].shape, fields["daddr"][0].shape) == (
+        (128,),
+        (16,),
+        (16,),
+    )
+
+
+@pytest.mark.parametrize("name", ["attempt", "cpu_counters", "doorbell"])
+def test_every_member_is_documented(btf: Btf, name: str) -> None:
+    if not any(t.kind == DECL_TAG for t in btf.types):
+        pytest.skip("the object was built without declaration tags: its libbpf is older than 0.6")
+    layout = btf.layout(name)
+    assert sorted(layout.docs) == sorted(layout.dtype.names or ())
+    assert all(layout.docs.values())
+
+
+def test_flags_are_bits_of_their_own_and_fit_wherever_they_are_kept(btf: Btf) -> None:
+    """A packed enumeration takes the smallest size that fits its constants, so one more may make it wider."""
+    flags = sorted(btf.enum("attempt_flag").values())
+    assert flags == [1 << i for i in range(len(flags))]
+    for place in (btf.layout("attempt").dtype["flags"], columns.EVIDENCE["flags"]):
+        assert flags[-1] < 1 << place.itemsize * 8
+
+
+def test_what_a_judgement_rests_on_is_kept_whole(btf: Btf) -> None:
+    """A column of the key that is narrower than the record's member would mix up rows."""
+    ours, theirs = columns.EVIDENCE, btf.layout("attempt").dtype
+    narrower = [
+        name
+        for name in set(ours.names or ()) & set(theirs.names or ()) - {"bound"}  # there: whether it was
+        if ours[name].itemsize < theirs[name].itemsize
+    ]
+    assert narrower == []
+
+
+def test_programs_and_tiers_name_each_other(data: bytes) -> None:
+    """In both directions, each with the section that says where libbpf attaches it."""
+    listed = {p.name: p.hook for p in chain(tiers.SOCKET_PROGRAMS, *(tier.programs for tier in tiers.TIERS))}
+    assert listed == programs(data)
+    assert set(listed) >= tiers.ESSENTIAL
+    assert len({tier.name for tier in tiers.TIERS}) == len(tiers.TIERS)
+
+
+def test_the_kernel_side_has_the_room_that_options_promise(btf: Btf) -> None:
+    fields = btf.layout("narrowing").dtype.fields
+    assert fields is not None
+    assert {name: fields[name][0].shape[0] for name in ROOM} == ROOM
+    assert {"n" + name for name in ROOM} <= set(fields)
+
+
+def test_the_licence_lets_the_kernel_load_it(data: bytes) -> None:
+    assert elf_section(data, "license") == b"Dual BSD/GPL\0"  # include/linux/license.h
+
+
+@pytest.mark.parametrize("tags", [[], ["-DCALLOUT_NO_TAGS"]], ids=["tags", "no tags"])
+@pytest.mark.parametrize("arch", ["x86", "arm64"])
+def test_it_compiles_for_every_architecture_to_the_same_record(
+    btf: Btf, data: bytes, tmp_path: Path, arch: str, tags: list[str]
+) -> None:
+    clang = shutil.which("clang")
+    if clang is None:
+        pytest.skip("clang is missing")
+    built = tmp_path / "observe.bpf.o"
+    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-sign-compare"]
+    target = ["-target", "bpf", f"-D__TARGET_ARCH_{arch}", "-mcpu=v3", "-O2", "-g", *tags, *warnings]
+    done = subprocess.run(
+        [clang, *target, "-I", SOURCE, "-c", SOURCE / "observe.bpf.c", "-o", built],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    other = Btf.of_object(built.read_bytes())
+    for name in SHARED:
+        ours, theirs = btf.layout(name), other.layout(name)
+        assert Layout(ours.dtype, ours.kinds) == Layout(theirs.dtype, theirs.kinds)
+        assert (not theirs.docs) == bool(tags)
+    assert programs(built.read_bytes()) == programs(data)
+
+
+def header_constants() -> dict[str, int]:
+    """What the enumerations of kernel.h say of the kernel's own constants."""
+    text = re.sub(r"/\*.*?\*/", "", (SOURCE / "kernel.h").read_text(), flags=re.DOTALL)
+    pairs = re.findall(r"\b([A-Z][A-Z0-9_]+) = (\w+)", text)
+    return {name: int(value, 8 if value[0] == "0" and value[1:2].isdigit() else 0) for name, value in pairs}
+
+
+def test_constants_that_c_libraries_know_too() -> None:
+    constants = header_constants()
+    modules = {"AF_": socket, "O_": os, "E": errno}
+    checked = {
+        name: (value, getattr(module, name))
+        for name, value in constants.items()
+        for prefix, module in modules.items()
+        if name.startswith(prefix) and hasattr(module, name)
+    }
+    assert {"AF_UNIX", "AF_INET", "AF_INET6", "O_NONBLOCK", "EINTR", "EALREADY", "EINPROGRESS"} <= set(
+        checked
+    )
+    assert {name: ours for name, (ours, theirs) in checked.items() if ours != theirs} == {}
+    assert constants["ERESTARTSYS"] == verdict.ERESTARTSYS
+
+
+def test_constants_of_this_kernel() -> None:
+    """Those of its enumerations, by name; those that it has as macros are not in its BTF."""
+    if not VMLINUX.exists():
+        pytest.skip(f"{VMLINUX} is missing")
+    running = Btf(VMLINUX.read_bytes())
+    theirs: dict[str, int] = {}
+    for enumeration in running.types:
+        if enumeration.kind == ENUM:
+            theirs.update(running.constants(enumeration))
+    constants = header_constants()
+    checked = {name for name in constants if name in theirs}
+    assert {
+        "TCP_ESTABLISHED",
+        "TCP_SYN_SENT",
+        "TCP_CLOSE",
+        "BPF_MAP_TYPE_RINGBUF",
+        "BPF_F_MMAPABLE",
+    } <= checked
+    assert {name: constants[name] for name in checked if constants[name] != theirs[name]} == {}
+    assert (theirs["TCP_ESTABLISHED"], theirs["TCP_CLOSE"]) == (verdict.TCP_ESTABLISHED, verdict.TCP_CLOSE)
+
+
+def test_kernel_structures_that_are_read_exist_here() -> None:
+    """Every struct and member of kernel.h that libbpf relocates; a gap would fail at load, this names it."""
+    if not VMLINUX.exists():
+        pytest.skip(f"{VMLINUX} is missing")
+    running = Btf(VMLINUX.read_bytes())
+    names = {t.name for t in running.types if t.kind == STRUCT}
+    text = (SOURCE / "kernel.h").read_text()
+    declared = set(re.findall(r"^struct (\w+) \{", text, re.MULTILINE))
+    elsewhere = {"user_pt_regs"} if os.uname().machine == "x86_64" else set()
+    assert len(declared) > 10
+    assert declared - names - elsewhere == set()
+
+
+def test_names_and_numbers_of_sockets() -> None:
+    assert {
+        getattr(socket, name): name for name in columns.TYPE_NAMES.values() if hasattr(socket, name)
+    }.items() <= (columns.TYPE_NAMES.items())
+    numbers = {"tcp": 6, "udp": 17, "icmp": 1, "ipv6-icmp": 58, "sctp": 132}
+    assert numbers == {
+        "tcp": socket.IPPROTO_TCP,
+        "udp": socket.IPPROTO_UDP,
+        "icmp": socket.IPPROTO_ICMP,
+        "ipv6-icmp": socket.IPPROTO_ICMPV6,
+        "sctp": socket.IPPROTO_SCTP,
+    }
+    assert {name: number for number, name in columns.TRANSPORTS.items()}.items() >= numbers.items()

@@ -1,0 +1,107 @@
+"""The Arrow stream: what is held and for how long, and that all batches of a stream agree."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow.ipc
+import pytest
+
+from callout.batch import Batch, Coded, Plain
+from callout.columnar import arrow_schema, from_table
+from callout.sinks import Target
+from callout.sinks.arrow import ROWS, ArrowSink
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def batch(*names: str, first: int = 0) -> Batch:
+    count = len(names)
+    return Batch(
+        count,
+        {
+            "connect.id": Plain(np.arange(first, first + count)),
+            "process.name": Coded(np.arange(count, dtype=np.int32), names),
+        },
+    )
+
+
+def read(data: bytes) -> list[list[dict[str, Any]]]:
+    """Rows of each batch that is in the stream so far."""
+    reader = pyarrow.ipc.open_stream(data)
+    assert reader.schema.equals(arrow_schema(), check_metadata=True)
+    return [list(from_table(part).rows()) for part in reader]
+
+
+def row(number: int, name: str) -> dict[str, Any]:
+    return {"connect.id": number, "process.name": name}
+
+
+def test_small_batches_are_held_for_a_moment() -> None:
+    clock, stream = Clock(), io.BytesIO()
+    sink = ArrowSink(Target(stream), clock)
+    sink.write(batch("a", "b"))
+    clock.seconds += 0.06
+    sink.write(batch("b", "c", first=2))
+    assert stream.getvalue() == b""
+    clock.seconds += 0.06
+    sink.write(Batch(0, {}))  # nothing new, but time has passed
+    together = [row(0, "a"), row(1, "b"), row(2, "b"), row(3, "c")]
+    assert read(stream.getvalue()) == [together]
+    sink.write(batch("d", first=4))
+    assert read(stream.getvalue()) == [together]
+    sink.close(None)
+    assert read(stream.getvalue()) == [together, [row(4, "d")]]
+
+
+def test_enough_rows_are_not_held() -> None:
+    stream = io.BytesIO()
+    sink = ArrowSink(Target(stream), Clock())
+    names = [f"p{i}" for i in range(ROWS - 1)]
+    sink.write(batch(*names))
+    sink.write(batch("last", first=ROWS - 1))
+    assert [len(part) for part in read(stream.getvalue())] == [ROWS]
+    sink.write(batch(*names, "other"))
+    assert [part[-1] for part in read(stream.getvalue())] == [row(ROWS - 1, "last"), row(ROWS - 1, "other")]
+
+
+def test_no_rows_are_a_stream_too() -> None:
+    stream = io.BytesIO()
+    sink = ArrowSink(Target(stream))
+    sink.write(Batch(0, {}))
+    sink.close(None)
+    assert read(stream.getvalue()) == []
+
+
+def test_polars_reads_dictionaries_that_change() -> None:
+    polars = pytest.importorskip("polars", reason="polars is not installed (callout[polars])")
+    stream = io.BytesIO()
+    sink = ArrowSink(Target(stream), Clock())
+    for first in (0, ROWS):
+        sink.write(batch(*[f"p{first}-{i % 3}" for i in range(ROWS)], first=first))
+    sink.close(None)
+    stream.seek(0)
+    names = polars.read_ipc_stream(stream)["process.name"].cast(str).to_list()
+    assert (names[1], names[ROWS + 1], len(names)) == ("p0-1", f"p{ROWS}-1", 2 * ROWS)
+
+
+class Gone(io.RawIOBase):
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_reader_that_has_gone() -> None:
+    sink = ArrowSink(Target(Gone()), Clock())  # type: ignore[arg-type]
+    with pytest.raises(BrokenPipeError):
+        sink.write(batch(*["p"] * ROWS))
