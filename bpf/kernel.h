@@ -53,7 +53,7 @@ struct ns_common { u32 inum; } __kernel;
 struct net { struct ns_common ns; } __kernel;
 typedef struct { struct net *net; } possible_net_t;
 
-struct in6_addr { u8 bytes[16]; };
+struct in6_addr { u32 words[4]; };
 struct sock_common {
 	u64 skc_addrpair;	/* skc_daddr, skc_rcv_saddr */
 	u32 skc_portpair;	/* skc_dport (network order), skc_num (host order) */
@@ -130,7 +130,11 @@ struct bpf_prog { u32 len; } __kernel;
 struct bpf_prog_array_item { struct bpf_prog *prog; } __kernel;
 struct bpf_prog_array { struct bpf_prog_array_item items[1]; } __kernel;
 struct cgroup_bpf { struct bpf_prog_array *effective[1]; } __kernel;
-struct cgroup { struct cgroup_bpf bpf; } __kernel;
+struct kernfs_node { u64 id; } __kernel;
+struct cgroup {
+	struct kernfs_node *kn;
+	struct cgroup_bpf bpf;
+} __kernel;
 struct css_set { struct cgroup *dfl_cgrp; } __kernel;
 
 /* io_uring: a request begins with the command of its operation */

@@ -7,7 +7,7 @@
 
 #include "native.h"
 
-static unsigned long long hash(const char *key, size_t width)
+static inline unsigned long long hash(const char *key, size_t width)
 {
 	unsigned long long h = 0x9e3779b97f4a7c15ull ^ width, word;
 
@@ -25,16 +25,11 @@ static unsigned long long hash(const char *key, size_t width)
 	return h ^ (h >> 29);
 }
 
-int co_distinct(const char *keys, size_t n, size_t stride, size_t width, int *codes, int *first)
+static inline __attribute__((always_inline)) int number(
+	const char *keys, size_t n, size_t stride, size_t width, int *codes, int *first, int *table, size_t mask)
 {
-	size_t size = 64, used = 0;
-	int *table; /* row number of the first occurrence plus one; 0 is free */
+	int used = 0; /* table: number of the key plus one; 0 is free */
 
-	while (size < 2 * n && size < (1u << 30))
-		size *= 2;
-	table = calloc(size, sizeof(*table));
-	if (!table)
-		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
 		const char *key = keys + i * stride;
 		size_t slot;
@@ -43,15 +38,47 @@ int co_distinct(const char *keys, size_t n, size_t stride, size_t width, int *co
 			codes[i] = codes[i - 1];
 			continue;
 		}
-		slot = hash(key, width) & (size - 1);
+		slot = hash(key, width) & mask;
 		while (table[slot] && memcmp(keys + (size_t)first[table[slot] - 1] * stride, key, width))
-			slot = (slot + 1) & (size - 1);
+			slot = (slot + 1) & mask;
 		if (!table[slot]) {
 			first[used] = (int)i;
-			table[slot] = (int)++used;
+			table[slot] = ++used;
 		}
 		codes[i] = table[slot] - 1;
 	}
+	return used;
+}
+
+int co_distinct(const char *keys, size_t n, size_t stride, size_t width, int *codes, int *first)
+{
+	size_t size = 64;
+	int *table, used;
+
+	while (size < 2 * n && size < (1u << 30))
+		size *= 2;
+	table = calloc(size, sizeof(*table));
+	if (!table)
+		return -ENOMEM;
+	switch (width) { /* a constant width lets the compiler compare and hash in registers */
+	case 1:
+		used = number(keys, n, stride, 1, codes, first, table, size - 1);
+		break;
+	case 2:
+		used = number(keys, n, stride, 2, codes, first, table, size - 1);
+		break;
+	case 4:
+		used = number(keys, n, stride, 4, codes, first, table, size - 1);
+		break;
+	case 8:
+		used = number(keys, n, stride, 8, codes, first, table, size - 1);
+		break;
+	case 16:
+		used = number(keys, n, stride, 16, codes, first, table, size - 1);
+		break;
+	default:
+		used = number(keys, n, stride, width, codes, first, table, size - 1);
+	}
 	free(table);
-	return (int)used;
+	return used;
 }

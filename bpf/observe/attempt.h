@@ -1,53 +1,43 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /* One attempt from entry to exit of its system call, whatever hook brought us here. */
 
-static __always_inline void read_kind(struct attempt *r, const struct sock *sk)
+static __always_inline void read_kind(struct attempt *r, const void *sk)
 {
-	struct net *net;
-	u32 ports = 0;
-
-	bpf_core_read(&r->family, sizeof(r->family), &sk->__sk_common.skc_family);
-	bpf_core_read(&r->protocol, sizeof(r->protocol), &sk->sk_protocol);
-	bpf_core_read(&r->cookie, sizeof(r->cookie), &sk->__sk_common.skc_cookie);
-	bpf_core_read(&ports, sizeof(ports), &sk->__sk_common.skc_portpair);
-	r->bound = ports >> 16;
-	bpf_core_read(&net, sizeof(net), &sk->__sk_common.skc_net.net);
-	r->netns = BPF_CORE_READ(net, ns.inum);
+	r->family = PEEK(struct sock, sk, __sk_common.skc_family);
+	r->protocol = PEEK(struct sock, sk, sk_protocol);
+	r->cookie = PEEK(struct sock, sk, __sk_common.skc_cookie.counter);
+	r->bound = PEEK(struct sock, sk, __sk_common.skc_portpair) >> 16;
+	r->netns = PEEK(struct net, PEEK(struct sock, sk, __sk_common.skc_net.net), ns.inum);
 }
 
 /*
  * The descriptor as the kernel will look it up: task->files->fdt->fd[fd]. Another thread may change the table
  * between this look and the kernel's; the hooks below the system call, where a tier has them, see the file itself.
  */
-static __always_inline struct sock *read_descriptor(struct attempt *r, struct task_struct *task, int fd)
+static __always_inline void *read_descriptor(struct attempt *r, struct task_struct *task, int fd)
 {
-	struct file **slots, *file = NULL;
 	struct fdtable *table = task->files->fdt;
-	struct socket *socket;
-	struct inode *inode;
-	struct sock *sk;
-	u32 f_flags;
+	struct file **slots;
+	void *file = NULL, *socket, *sk;
 
 	if (fd < 0 || (u32)fd >= table->max_fds)
 		goto no_file;
 	slots = table->fd;
 	if (bpf_probe_read_kernel(&file, sizeof(file), &slots[(u32)fd]) || !file)
 		goto no_file;
-	if (BPF_CORE_READ(file, f_mode) & FMODE_PATH) {
+	if (PEEK(struct file, file, f_mode) & FMODE_PATH) {
 		r->flags |= FLAG_PATH_FD;
 		goto no_file;
 	}
-	bpf_core_read(&inode, sizeof(inode), &file->f_inode);
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK) {
+	if ((PEEK(struct inode, PEEK(struct file, file, f_inode), i_mode) & S_IFMT) != S_IFSOCK) {
 		r->flags |= FLAG_NOT_SOCKET;
 		return NULL;
 	}
-	bpf_core_read(&f_flags, sizeof(f_flags), &file->f_flags);
-	if (f_flags & O_NONBLOCK)
+	if (PEEK(struct file, file, f_flags) & O_NONBLOCK)
 		r->flags |= FLAG_NONBLOCK;
-	bpf_core_read(&socket, sizeof(socket), &file->private_data);
-	r->type = BPF_CORE_READ(socket, type);
-	bpf_core_read(&sk, sizeof(sk), &socket->sk);
+	socket = PEEK(struct file, file, private_data);
+	r->type = PEEK(struct socket, socket, type);
+	sk = PEEK(struct socket, socket, sk);
 	read_kind(r, sk);
 	return sk;
 no_file:
@@ -55,23 +45,31 @@ no_file:
 	return NULL;
 }
 
-/* Both ends as the socket has them now. */
-static __always_inline void read_ends(struct attempt *r, const struct sock *sk)
+static __always_inline void peek_ipv6(ip_addr address, struct in6_addr from)
 {
-	u32 ports = 0; /* low half: peer's port in network order; high half: local port in host order */
+	u32 *to = (u32 *)address;
 
-	bpf_core_read(&ports, sizeof(ports), &sk->__sk_common.skc_portpair);
+	to[0] = from.words[0];
+	to[1] = from.words[1];
+	to[2] = from.words[2];
+	to[3] = from.words[3];
+}
+
+/* Both ends as the socket has them now. */
+static __always_inline void read_ends(struct attempt *r, const void *sk)
+{
+	u32 ports = PEEK(struct sock, sk, __sk_common.skc_portpair); /* peer's, network order; local, host order */
+
 	r->dport = (u16)ports;
 	r->sport = __builtin_bswap16((u16)(ports >> 16));
 	if (r->family == AF_INET) {
-		u32 pair[2] = {};
+		u64 pair = PEEK(struct sock, sk, __sk_common.skc_addrpair);
 
-		bpf_core_read(pair, sizeof(pair), &sk->__sk_common.skc_addrpair);
-		*(u32 *)r->daddr = pair[0];
-		*(u32 *)r->saddr = pair[1];
+		*(u32 *)r->daddr = (u32)pair;
+		*(u32 *)r->saddr = (u32)(pair >> 32);
 	} else {
-		bpf_core_read(r->daddr, 16, &sk->__sk_common.skc_v6_daddr);
-		bpf_core_read(r->saddr, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+		peek_ipv6(r->daddr, PEEK(struct sock, sk, __sk_common.skc_v6_daddr));
+		peek_ipv6(r->saddr, PEEK(struct sock, sk, __sk_common.skc_v6_rcv_saddr));
 	}
 	r->peer_family = r->family;
 	r->flags |= FLAG_LOCAL | FLAG_PEER;
@@ -171,7 +169,7 @@ static __always_inline void attempt_returned(struct under_way *u, struct task_st
 	}
 	end_record(r, ret);
 	if (ret == 0 && (r->family == AF_INET || r->family == AF_INET6)) {
-		read_ends(r, (struct sock *)u->sk);
+		read_ends(r, (void *)u->sk);
 		compare_ends(r, task);
 	}
 	submit(r);

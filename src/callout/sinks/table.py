@@ -1,7 +1,8 @@
 """For people, live: one line per attempt, as wide as the terminal.
 
-Rule of this file: a line never takes more than the width. What gives way first is the error's name, then the
-latency, then the middle of the destination; a cause that has no room gets a line of its own.
+Rule of this file: a line never takes more than the width, and never loses error or cause. Below 100 columns there is no
+time; what gives way then is the latency, then the middle of the destination; error and cause that have no room get a
+line of their own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ WHO = 18  # columns for name and pid; longer ones push the rest
 WHERE = 21  # columns for the destination: any IPv4 address and port
 WIDEST = 40  # columns for the destination where there is room for any
 NARROWEST = 60  # a terminal below that wraps the lines itself
+TIMED = 100  # columns from which on each line begins with the time
 NARROW = 8  # columns that destination and process name always keep
 
 COLUMNS = (
@@ -80,6 +82,7 @@ class TableSink:
         self.zone = zone
         self.shows_totals = target.terminal
         self._room = max(target.width, NARROWEST)
+        self._timed = self._room >= TIMED
         spare = 0 if explain else max(target.width - 80, 0)
         self._column = min(WHERE + spare, WIDEST)
 
@@ -101,7 +104,7 @@ class TableSink:
         color = self.target.color
         if row.lost:
             yield paint(f"… {row.lost:,} attempt{'s' * (row.lost != 1)} lost here", "loud", color)
-        time = " " * 12 if row.began is None else self.clock(row.began)
+        time = "" if not self._timed else " " * 13 if row.began is None else self.clock(row.began) + " "
         known_pid = "" if row.pid is None else f"[{row.pid}]"
         who = escape(row.name or "") + known_pid
         where = destination(row)
@@ -113,9 +116,9 @@ class TableSink:
             late = "" if row.took is None else "  " + duration(row.took)
         reason, code = escape(row.cause or ""), escape(row.error or "")
         why = f"{code}: {reason}" if code and reason else code or reason
-        choices = [(f"{said} ({why})", late), (f"{said} ({reason})", late), (f"{said} ({reason})", "")]
-        choices = [*(choices if reason else choices[:1] if why else []), (said, late), (said, "")]
-        fixed = 13 + width(who) + 3 + 2
+        choices = [(f"{said} ({why})", late), (f"{said} ({why})", "")] if why else []
+        choices += [(said, late), (said, "")]
+        fixed = len(time) + width(who) + 3 + 2
         for told, took_text in choices:
             room = self._room - fixed - width(told + took_text)
             if room >= min(width(where), WHERE):
@@ -127,7 +130,7 @@ class TableSink:
         padded = pad(who, min(WHO, width(who) + spare))
         room -= width(padded) - width(who)
         where = pad(cut(where, max(room, 1)), min(room, self._column))
-        line = f"{time} {padded} → {where}  "
+        line = f"{time}{padded} → {where}  "
         shown = line + paint(told, shade, color) + paint(took_text, "dim", color)
         beside, below = self.meaning(row.verdict, row.cause), ""
         if why and told == said:
@@ -136,7 +139,7 @@ class TableSink:
             beside, below = "", beside
         yield shown + (paint("  " + beside, "dim", color) if beside else "")
         if below:
-            indent = " " * 13
+            indent = " " * (13 if self._timed else 4)
             yield indent + paint(cut(below, self._room - len(indent)), "dim", color)
 
     def clock(self, ns: int) -> str:
