@@ -73,7 +73,7 @@ def strace_tally(output: Output) -> Tally:
 def summary_tally(output: Output) -> Tally:
     """The object that ``callout trace --summary`` writes: rows, and losses by kind."""
     summary = json.loads(output.summary.read_text())
-    return Tally(summary["rows"], sum(summary["lost"].values()))
+    return Tally(summary["rows"], summary["lost"])
 
 
 def no_tally(output: Output) -> Tally:

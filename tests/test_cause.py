@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from callout.cause import meanings
-from callout.verdict import Evidence, judge
+from callout.cause import judge
+from callout.verdict import Evidence
 
 INET, INET6, UNIX, VSOCK = socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, 40
 STREAM, DGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
@@ -27,6 +28,8 @@ TCP = Evidence(
     soft=0,
     syns=0,
     drop="",
+    icmp=None,
+    denier="",
     followed=False,
     rst=False,
     exiting=False,

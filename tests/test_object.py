@@ -16,7 +16,7 @@ import pytest
 
 from callout import verdict
 from callout.btf import DECL_TAG, ENUM, STRUCT, Btf, Layout, elf_section
-from callout.capture import columns, kernel, tiers
+from callout.capture import judging, kernel, tiers
 from callout.narrowing import ROOM
 
 pytestmark = pytest.mark.object
@@ -98,13 +98,13 @@ def test_flags_are_bits_of_their_own_and_fit_wherever_they_are_kept(btf: Btf) ->
     """A packed enumeration takes the smallest size that fits its constants, so one more may make it wider."""
     flags = sorted(btf.enum("attempt_flag").values())
     assert flags == [1 << i for i in range(len(flags))]
-    for place in (btf.layout("attempt").dtype["flags"], columns.EVIDENCE["flags"]):
+    for place in (btf.layout("attempt").dtype["flags"], judging.KEY["flags"]):
         assert flags[-1] < 1 << place.itemsize * 8
 
 
 def test_what_a_judgement_rests_on_is_kept_whole(btf: Btf) -> None:
     """A column of the key that is narrower than the record's member would mix up rows."""
-    ours, theirs = columns.EVIDENCE, btf.layout("attempt").dtype
+    ours, theirs = judging.KEY, btf.layout("attempt").dtype
     narrower = [
         name
         for name in set(ours.names or ()) & set(theirs.names or ()) - {"bound"}  # there: whether it was

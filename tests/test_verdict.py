@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callout.cause import meanings
-from callout.verdict import BY_ERRNO, ERESTARTSYS, SUCCESS, VERDICTS, Evidence, errno_name, judge
+from callout.cause import judge
+from callout.verdict import BY_ERRNO, ERESTARTSYS, SUCCESS, VERDICTS, Evidence, errno_name
 
 ESTABLISHED, CLOSE = 1, 7  # net/tcp_states.h
 INET, INET6, UNIX, NETLINK = socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, socket.AF_NETLINK
@@ -29,6 +30,8 @@ TCP = Evidence(
     soft=0,
     syns=0,
     drop="",
+    icmp=None,
+    denier="",
     followed=False,
     rst=False,
     exiting=False,

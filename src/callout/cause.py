@@ -11,8 +11,9 @@ import errno
 import socket
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
-from callout.verdict import SUCCESS, Evidence, routed_away
+from callout.verdict import ERESTARTSYS, SUCCESS, Evidence, errno_name, error_of, verdict_of, routed_away
 
 AF_UNIX, AF_INET, AF_INET6 = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6
 SHORTEST = {AF_INET: 16, AF_INET6: 24, AF_UNIX: 3, 16: 12, 40: 16}  # least addrlen by family of the socket
@@ -38,6 +39,32 @@ BY_ERRNO_UNIX = {
 }
 
 
+# ICMP destination unreachable (RFC 792, 1122, 1812) and ICMPv6 (RFC 4443): what the code says.
+ICMP = {
+    **dict.fromkeys(((3, 0), (3, 6), (3, 11), (1, 0)), "icmp_net_unreachable"),
+    **dict.fromkeys(((3, 1), (3, 7), (3, 12), (1, 3)), "icmp_host_unreachable"),
+    **dict.fromkeys(((3, 3), (1, 4)), "icmp_port_unreachable"),
+    **dict.fromkeys(((3, 9), (3, 10), (3, 13), (1, 1), (1, 5), (1, 6)), "icmp_admin_prohibited"),
+}
+DENIERS = {"lsm": "lsm", "cgroup": "cgroup_bpf", "seccomp": "seccomp"}
+
+
+class Judgement(NamedTuple):
+    """The words for one attempt; ``errno`` is the error that the application gets (None: none)."""
+
+    verdict: str
+    errno: str | None
+    cause: str | None
+
+
+def judge(e: Evidence) -> Judgement:
+    """Verdict, error and cause of one attempt."""
+    error = error_of(e)
+    verdict = verdict_of(e)
+    name = "EINTR" if error == ERESTARTSYS else errno_name(error) if error else None
+    return Judgement(verdict, name, cause_of(e, verdict, error))
+
+
 @cache
 def meanings() -> dict[str, str]:
     """Every cause with its meaning in a few words."""
@@ -53,6 +80,10 @@ def cause_of(e: Evidence, verdict: str, error: int) -> str | None:
         return "process_died" if e.exiting else "closed_by_application"
     if not error:
         return None
+    if verdict == "interrupted":
+        return "process_died" if e.exiting else None
+    if e.denier:
+        return DENIERS.get(e.denier, "unknown")
     if error in BY_ERRNO:
         return BY_ERRNO[error]
     if error == errno.EINVAL:
@@ -85,7 +116,7 @@ def internet(e: Evidence, error: int) -> str:
             return "netfilter_reject"
         if e.rst:
             return "no_listener" if e.local else "rst_from_peer"
-        return "icmp_port_unreachable"
+        return "icmp_port_unreachable"  # nothing else refuses a connection without a RST
     if error == errno.ETIMEDOUT:
         return "netfilter_drop" if filtered else "syn_unanswered"
     if error in (errno.ENETUNREACH, errno.EHOSTUNREACH):
@@ -105,4 +136,6 @@ def unreachable(e: Evidence, error: int, filtered: bool) -> str:
         return "netfilter_reject"
     if "NEIGH" in e.drop:
         return "neighbour_failed"
+    if e.icmp:
+        return ICMP.get(e.icmp, "unknown")
     return "icmp_net_unreachable" if error == errno.ENETUNREACH else "unknown"

@@ -8,7 +8,7 @@ from types import TracebackType
 from callout.batch import Batch
 from callout.capture.kernel import KernelSource
 from callout.narrowing import Narrowing, compile_wanted
-from callout.pipeline import Stop
+from callout.pipeline import Stop, flow
 from callout.summary import Summary
 
 
@@ -44,16 +44,6 @@ class trace:
         self._stop.requested = True
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._source.batches():
-            yield from self._matching(batch)
-            if self._stop.now():
-                break
-        for batch in self._source.finish(self.summary):
-            yield from self._matching(batch)
-
-    def _matching(self, batch: Batch) -> Iterator[Batch]:
-        if len(batch) and self._wanted.mask is not None:
-            batch = batch.select(self._wanted.mask(batch))
-        if len(batch):
-            self.summary.add(batch)
-            yield batch
+        for batch in flow(self._source, self.summary, self._stop, self._wanted.mask):
+            if len(batch):
+                yield batch

@@ -1,7 +1,8 @@
 """What a user asks to be narrowed to, in the forms that the sources need.
 
 Rule of this file: pure. Options and filter become (a) what the kernel side checks, which may let more
-through, and (b) an expression that decides exactly. A recorded source has only (b).
+through, and (b) an expression that decides exactly. A recorded source has only (b). A port is the one
+exception: see ``merge``.
 """
 
 from __future__ import annotations
@@ -109,13 +110,18 @@ def parse_or_usage(parse: Any, problem: type[ValueError], text: str, fields: Any
 
 
 def merge(options: Narrowing, pushed: Any) -> Narrowing:
-    """Both narrowings at once; what the kernel side has no room for is left to the mask."""
+    """Both narrowings at once; what the kernel side has no room for is left to the mask.
+
+    So are the ports of a filter: they are those that were used, and the kernel side compares those that were
+    asked for, before a cgroup program may rewrite them (BPF_CGROUP_INET4_CONNECT, which Cilium and others
+    use).
+    """
 
     def both(a: frozenset[T] | None, b: frozenset[T] | None) -> frozenset[T] | None:
         return b if a is None else a if b is None else a & b
 
     changes: dict[str, Any] = {}
-    for name in ("pids", "uids", "ports", "comms", "families"):
+    for name in ("pids", "uids", "comms", "families"):
         value = both(getattr(options, name), getattr(pushed, name))
         fits = value is None or (
             len(value) <= ROOM.get(name, 16)

@@ -1,7 +1,8 @@
 """The loop: a source's batches, narrowed, counted, and given to a sink, until there is a reason to stop.
 
-Rule of this file: it knows sources and sinks only by what they do, so a live trace, a replay and a test are
-the same loop. It is the one place where rows and losses are added up.
+Rule of this file: it knows sources and sinks only by what they do, so a live trace, a replay, a program that
+uses the library and a test are the same loop (``flow``). It is the one place where rows and losses are added
+up.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from callout.batch import Batch
+from callout.summary import Summary
 
 if TYPE_CHECKING:
     from callout.batch import Array
     from callout.sinks import Sink
-    from callout.summary import Summary
+
+AGAIN = 0.25  # seconds: timeout(1) sends its signal twice at once, to the command and then to its group
 
 
 class Source(Protocol):
@@ -35,13 +38,17 @@ class Source(Protocol):
 
 
 class Stop:
-    """Reasons to stop: a signal, a deadline, a number of rows, a condition that is asked after each batch."""
+    """Reasons to stop: a signal, a deadline, a number of rows, a condition that is asked after each batch.
+
+    ``requested`` may be set from outside; it stays True.
+    """
 
     def __init__(self, seconds: float | None = None, count: int | None = None) -> None:
         self.requested = False
         self.count = count
         self._deadline: float | None = None
         self._until: Callable[[], bool] | None = None
+        self._interrupted: float | None = None
         if seconds is not None:
             self.after(seconds)
 
@@ -54,12 +61,23 @@ class Stop:
         self._until = condition
 
     def on_signals(self) -> None:
-        """SIGINT and SIGTERM end the loop in good order."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._signalled)
+        """SIGINT, SIGTERM and SIGHUP end the loop in good order; a second SIGINT raises KeyboardInterrupt
+        wherever the program is, for output that nobody takes. SIGHUP stays ignored where it is: nohup(1).
+        """
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._signalled)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        if number != signal.SIGINT:
+            return
+        now = time.monotonic()
+        if self._interrupted is None:
+            self._interrupted = now
+        elif now - self._interrupted >= AGAIN:
+            signal.signal(number, signal.SIG_IGN)  # what is left to do is to let go, and that is quick
+            raise KeyboardInterrupt
 
     def now(self) -> bool:
         """Whether it is time to stop."""
@@ -68,38 +86,63 @@ class Stop:
         return self._until is not None and self._until()
 
 
-def run(
-    source: Source, sink: Sink, summary: Summary, stop: Stop, mask: Callable[[Batch], Array] | None = None
-) -> None:
-    """Moves everything from source to sink. What is left when it stops is written too."""
+def flow(
+    source: Source, summary: Summary, stop: Stop, mask: Callable[[Batch], Array] | None = None
+) -> Iterator[Batch]:
+    """The rows asked for, batch by batch, until there is a reason to stop, and those that are left then.
+
+    Everything that the source yields is counted: as rows, or as hidden where the mask or ``stop.count`` keeps
+    it back. An empty batch says that time has passed. The summary is complete once the iterator has ended.
+    """
     began = time.monotonic()
     room = stop.count
 
-    def pass_on(batch: Batch) -> bool:
-        """Writes one batch; False when the asked number of rows is reached."""
+    def passing(batch: Batch) -> Batch:
         nonlocal room
         if len(batch) and mask is not None:
-            made = len(batch)
-            batch = batch.select(mask(batch))
-            summary.hidden += made - len(batch)
-            summary.attempts += made - len(batch)  # those written are added with their verdicts below
+            wanted = mask(batch)
+            summary.hide(batch.select(~wanted))
+            batch = batch.select(wanted)
         if room is not None:
             if len(batch) > room:
+                summary.hide(batch.select(np.arange(room, len(batch))))
                 batch = batch.select(np.arange(room))
             room -= len(batch)
         if len(batch):
             summary.add(batch)
-        sink.write(batch)
-        return room is None or room > 0
+        return batch
 
-    full = False
-    for batch in source.batches():
-        if not pass_on(batch):
-            full = True
-            break
-        if stop.now():
-            break
-    for batch in source.finish(summary):
-        if not full:
-            full = not pass_on(batch)
-    summary.seconds = time.monotonic() - began
+    try:
+        for batch in source.batches():
+            yield passing(batch)
+            if room == 0 or stop.now():
+                break
+        for batch in source.finish(summary):
+            if len(batch := passing(batch)):
+                yield batch
+    finally:
+        summary.seconds = time.monotonic() - began
+
+
+def run(
+    source: Source, sink: Sink, summary: Summary, stop: Stop, mask: Callable[[Batch], Array] | None = None
+) -> None:
+    """Moves everything from source to sink. What is left when it stops is written too.
+
+    An error of the sink stops the source in good order first: what could not be written is counted as lost.
+    """
+    failure: Exception | None = None
+    unwritten = Summary()
+    for batch in flow(source, summary, stop, mask):
+        if failure is None:
+            try:
+                sink.write(batch)
+                continue
+            except Exception as error:
+                failure = error
+                stop.requested = True
+        if len(batch):
+            unwritten.add(batch)
+    if failure is not None:
+        summary.lose(unwritten)
+        raise failure

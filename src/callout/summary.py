@@ -1,7 +1,7 @@
 """What a run came to: attempts, verdicts, and everything that is missing.
 
-Rule of this file: counts only, and cheap to import. Attempts made = rows + hidden + withheld + lost, and a
-loss is never silent.
+Rule of this file: counts only, and cheap to import. Attempts made = rows + hidden + withheld + lost, always
+(``Summary`` says it exactly), and a loss is never silent.
 """
 
 from __future__ import annotations
@@ -27,9 +27,14 @@ NO_VERDICT = (
 class Summary:
     """Totals of one run; sources and the pipeline may set any of them.
 
-    ``attempts`` were made, ``rows`` were written (the extra rows of --phases included), ``hidden`` a filter
-    kept back, ``withheld`` the kernel side kept back, ``lost`` were seen but never got here. ``extra`` counts
-    whatever else a source could not follow, by its own words. ``seconds`` is how long the run took.
+    ``attempts`` were made; ``rows`` were handed to the output (the extra rows of --phases included);
+    ``hidden`` were kept back here, by the filter or because they came after the last row asked for;
+    ``withheld`` were kept back by the kernel side; ``lost`` were seen but never got here, or could not be
+    written. ``extra`` counts whatever else a source could not follow, by its own words (``orphaned``: the
+    kernel side gave them up). ``seconds`` is how long the run took.
+
+    At the end of a run ``attempts = rows - extra rows + hidden + withheld + lost + orphaned``. Attempts that
+    are still under way then are rows too, with the verdict `pending`.
     """
 
     attempts: int = 0
@@ -46,6 +51,18 @@ class Summary:
         self.rows += len(batch)
         self.attempts += len(batch) - _tally(batch, "event.action")[NO_VERDICT]
         self.verdicts.update(_tally(batch, "connect.verdict"))
+
+    def hide(self, batch: Batch) -> None:
+        """Counts the attempts of a batch that is kept back."""
+        made = len(batch) - _tally(batch, "event.action")[NO_VERDICT]
+        self.hidden += made
+        self.attempts += made
+
+    def lose(self, unwritten: Summary) -> None:
+        """Turns rows that were counted before they could not be written into losses."""
+        self.rows -= unwritten.rows
+        self.lost += unwritten.attempts
+        self.verdicts -= unwritten.verdicts
 
     def as_dict(self) -> dict[str, Any]:
         """All totals, for programs."""
@@ -75,7 +92,7 @@ class Summary:
         head = f"{made} in {terminal.duration(int(self.seconds * 1e9))}"
         tallies = [(f"{count:,} {verdict}", _color(verdict)) for verdict, count in self.by_gravity()]
         lines = _wrap(head + ": " if tallies else head, tallies, width, color)
-        kept = [(self.hidden, "by the filter"), (self.withheld, "in the kernel")]
+        kept = [(self.hidden, "by filter or count"), (self.withheld, "in the kernel")]
         if any(count for count, _ in kept):
             told = ", ".join([f"{count:,} {where}" for count, where in kept if count])
             lines.append(f"not shown: {told}")

@@ -81,6 +81,8 @@ class Evidence(NamedTuple):
     soft: int  # sk_err_soft then
     syns: int  # SYNs sent again
     drop: str  # reason for which a packet of this socket was dropped on this host, as the kernel names it
+    icmp: tuple[int, int] | None  # type and code of an ICMP error that came for it
+    denier: str  # who on this host refused it: "lsm", "cgroup", "seccomp", "" where no hook told
     followed: bool  # the socket went to SYN_SENT
     rst: bool
     exiting: bool  # closed by a dying process
@@ -92,16 +94,10 @@ class Evidence(NamedTuple):
     given_up: bool  # still under way when the trace ended
 
 
-class Judgement(NamedTuple):
-    """The words for one attempt; ``errno`` is the error that the application gets (None: none)."""
-
-    verdict: str
-    errno: str | None
-    cause: str | None
-
-
 def error_of(e: Evidence) -> int:
     """The error that the application gets in the end, as a number; 0 for none."""
+    if died(e):
+        return 0
     if e.ret is not None and e.ret < 0 and -e.ret not in UNDER_WAY:
         return -e.ret
     if e.state is not None:
@@ -116,7 +112,7 @@ def verdict_of(e: Evidence) -> str:
     error = error_of(e)
     if error:
         return BY_ERRNO.get(error, "unreachable" if routed_away(e, error) else "invalid")
-    if e.state == TCP_CLOSE:
+    if e.state == TCP_CLOSE or died(e):
         return "aborted"
     if e.state is not None:
         return "established"
@@ -125,6 +121,11 @@ def verdict_of(e: Evidence) -> str:
     if e.asked_family == socket.AF_UNSPEC and e.addrlen >= 2:
         return "dissolved"
     return "established" if e.type in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET) else "associated"
+
+
+def died(e: Evidence) -> bool:
+    """The thread died inside the call, so nobody got its result."""
+    return e.exiting and e.state is None and e.ret == -errno.EINTR
 
 
 def routed_away(e: Evidence, error: int) -> bool:
@@ -137,16 +138,6 @@ def routed_away(e: Evidence, error: int) -> bool:
     if error != errno.EINVAL or least is None or not least <= e.addrlen <= 128:
         return False
     return e.family == e.asked_family or e.type != socket.SOCK_STREAM
-
-
-def judge(e: Evidence) -> Judgement:
-    """Verdict, error and cause of one attempt."""
-    from callout.cause import cause_of
-
-    error = error_of(e)
-    verdict = verdict_of(e)
-    name = "EINTR" if error == ERESTARTSYS else errno_name(error) if error else None
-    return Judgement(verdict, name, cause_of(e, verdict, error))
 
 
 def errno_name(number: int) -> str:

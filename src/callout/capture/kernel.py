@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -29,7 +30,9 @@ from callout.narrowing import Narrowing
 if TYPE_CHECKING:
     from callout.summary import Summary
 
-ROOM = 16384  # records of one drain
+ROOM = 8192  # records of one drain: 2.5 MiB
+KEPT_BUFFERS = 8
+UNSHARED = 3  # references to a buffer that is only in our list: the list, the loop, the question itself
 IDLE_MS = 100  # longest sleep: bounds a missed wake-up and the reaction to a signal
 GATHER_MS = 50  # how long records may gather: rows appear within 200 ms of their verdict
 RING = 16 << 20
@@ -134,13 +137,12 @@ class KernelSource:
         self.layout: Layout = btf.layout("attempt")
         self._counters_layout = btf.layout("cpu_counters")
         self._decoder = columns.Decoder(btf)
-        self._records = np.zeros(ROOM, self.layout.dtype)
+        self._buffers: list[np.ndarray[Any, Any]] = []
         self._lanes = ffi.new("struct co_lane[1]")
         self._lanes[0].kind = btf.enum("record_kind")["RECORD_ATTEMPT"]
         self._lanes[0].size = self.layout.dtype.itemsize
         self._lanes[0].room = ROOM
-        self._lanes[0].buffer = ffi.cast("char *", self._records.ctypes.data)
-        self._decoder.warm(self._records[:2].copy())
+        self._decoder.warm(np.zeros(2, self.layout.dtype))
         self._load(constants_for(self.narrowing, btf.layout("narrowing")))
         return self
 
@@ -245,12 +247,24 @@ class KernelSource:
             raise OSError(-result, os.strerror(-result))
 
     def read(self) -> Batch:
-        """What is ready now, up to 16,384 attempts; does not wait."""
+        """What is ready now, up to ROOM attempts; does not wait."""
         assert self._loaded
+        records = self._buffer()
+        self._lanes[0].buffer = ffi.cast("char *", records.ctypes.data)
         count = lib.co_drain(self._loaded.handle, self._lanes, 1)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
-        return self._decoder.batch(self._records[: self._lanes[0].rows].copy())
+        return self._decoder.batch(records[: self._lanes[0].rows])
+
+    def _buffer(self) -> np.ndarray[Any, Any]:
+        """A buffer that no batch refers to any more: fresh memory costs 400 ns a record in page faults."""
+        for buffer in self._buffers:
+            if sys.getrefcount(buffer) == UNSHARED:
+                return buffer
+        buffer = np.zeros(ROOM, self.layout.dtype)
+        if len(self._buffers) < KEPT_BUFFERS:
+            self._buffers.append(buffer)
+        return buffer
 
     def pending(self) -> Batch:
         """The attempts still under way, as rows with the verdict `pending`; for the end of a trace."""
