@@ -30,12 +30,14 @@ enum {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 enum { BPF_ANY = 0 };
 enum { BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1024 };
-enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
+enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1, BPF_SK_STORAGE_GET_F_CREATE = 1 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
 enum { BPF_RB_AVAIL_DATA = 0 };
 
@@ -45,7 +47,8 @@ enum { SOCK_STREAM = 1, SOCK_DGRAM = 2, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPRO
 enum { O_NONBLOCK = 04000, FMODE_PATH = 0x4000, S_IFMT = 0170000, S_IFSOCK = 0140000 };
 enum { PF_EXITING = 0x4, PF_IO_WORKER = 0x10, PF_KTHREAD = 0x200000 }; /* linux/sched.h */
 enum { TS_COMPAT = 2 };						/* asm/thread_info.h of x86 */
-enum { EINTR = 4, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
+enum { SECCOMP_MODE_FILTER = 2 };
+enum { EPERM = 1, EACCES = 13, ENOSYS = 38, EINTR = 4, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
 
 #define __kernel __attribute__((preserve_access_index))
 
@@ -101,6 +104,8 @@ struct cred {
 	kuid_t euid;
 } __kernel;
 struct thread_info { u32 status; } __kernel;
+struct nsproxy { struct net *net_ns; } __kernel;
+struct seccomp { int mode; } __kernel;
 struct task_struct {
 	struct thread_info thread_info;
 	u32 flags;
@@ -113,10 +118,34 @@ struct task_struct {
 	const struct cred *cred;
 	char comm[16];
 	struct files_struct *files;
+	struct nsproxy *nsproxy;
+	struct seccomp seccomp;
 	struct css_set *cgroups;
 } __kernel;
 
-struct sk_buff { struct sock *sk; } __kernel;
+struct sk_buff {
+	struct sock *sk;
+	u16 transport_header;
+	unsigned char *head, *data;
+} __kernel;
+
+/* What a cgroup program is given; fixed by the kernel's interface (linux/bpf.h), so not relocated. */
+struct bpf_sock {
+	u32 bound_dev_if, family, type, protocol, mark, priority;
+	u32 src_ip4;
+	u32 src_ip6[4];
+	u32 src_port; /* host order */
+};
+struct bpf_sock_addr {
+	u32 user_family;
+	u32 user_ip4;
+	u32 user_ip6[4];
+	u32 user_port;
+	u32 family, type, protocol;
+	u32 msg_src_ip4;
+	u32 msg_src_ip6[4];
+	struct bpf_sock *sk __attribute__((aligned(8)));
+};
 
 /* signals (asm-generic/signal-defs.h) */
 enum { SIG_IGN = 1, SA_RESTART = 0x10000000 };

@@ -16,7 +16,10 @@
 #include "observe/entry_tracepoint.h"
 #include "observe/entry_trampoline.h"
 #include "observe/entry_kprobe.h"
+#include "observe/denied.h"
 #include "observe/socket.h"
+#include "observe/icmp.h"
 #include "observe/uring.h"
+#include "observe/datagram.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -30,6 +30,7 @@ typedef u8 ip_addr[16]; /* IPv4 in the first four bytes, or IPv6 */
 
 enum PACKED record_kind {
 	RECORD_ATTEMPT = 1,
+	RECORD_COPY = 2,
 	RECORD_KINDS = 4, /* room for what is counted by kind */
 };
 
@@ -52,6 +53,7 @@ enum PACKED record_phase {
 	PHASE_VERDICT = 0,	/* final, or all that will ever be known */
 	PHASE_ATTEMPT = 1,	/* the attempt itself, before its verdict (--phases) */
 	PHASE_PENDING = 2,	/* given up by us while still under way */
+	PHASE_LATE = 3,		/* an error that came for a socket after its attempt; user space finds the attempt */
 };
 
 enum PACKED attempt_flag {
@@ -74,6 +76,7 @@ enum PACKED attempt_flag {
 	FLAG_SWAPPED = 65536,	/* user memory changed between entry and use: the kernel used another address */
 	FLAG_REWRITTEN = 131072,	/* a cgroup program replaced the address */
 	FLAG_ICMP = 524288,	/* icmp_type and icmp_code are valid */
+	FLAG_SENT = 1048576,	/* a datagram sent to an address; its result is not seen */
 	FLAG_RESTARTED = 262144,	/* interrupted by a signal and entered again */
 };
 
@@ -128,6 +131,14 @@ struct attempt {
 	ip_addr daddr DOC("peer's address that the kernel used");
 	char comm[16] DOC("name of the thread");
 	u8 sockaddr[128] DOC("the address as read from user memory at entry: min(addrlen, 128) bytes");
+};
+
+/* The address that the kernel copied, where it was not the one at entry; goes with the attempt of the same id. */
+struct copy {
+	enum record_kind kind DOC("first in every record");
+	u8 spare[7] DOC("always 0");
+	u64 id DOC("of the attempt");
+	u8 sockaddr[128] DOC("the kernel's copy");
 };
 
 /* Counters of one CPU. Attempts entered = submitted + withheld + lost + still under way. */

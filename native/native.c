@@ -228,7 +228,7 @@ static struct bpf_link *attach_tracepoint(struct bpf_program *program, const cha
 	return link;
 }
 
-int co_attach(struct callout *c, const char *name)
+int co_attach(struct callout *c, const char *name, int cgroup)
 {
 	struct bpf_program *program = find_program(c, name);
 	const char *section;
@@ -239,7 +239,12 @@ int co_attach(struct callout *c, const char *name)
 	if (c->nlinks == MAX_LINKS)
 		return -E2BIG;
 	section = bpf_program__section_name(program);
-	link = strncmp(section, "tp/", 3) ? bpf_program__attach(program) : attach_tracepoint(program, section);
+	if (!strncmp(section, "cgroup/", 7))
+		link = bpf_program__attach_cgroup(program, cgroup);
+	else if (!strncmp(section, "tp/", 3))
+		link = attach_tracepoint(program, section);
+	else
+		link = bpf_program__attach(program);
 	if (!link)
 		return -errno;
 	c->links[c->nlinks++] = link;

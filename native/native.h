@@ -25,8 +25,8 @@ int co_constants(struct callout *c, const char *section, const void *data, size_
 int co_resize(struct callout *c, const char *map, unsigned int entries);
 /* Verifies and loads what is wanted, creates the maps. */
 int co_load(struct callout *c);
-/* Attaches one loaded program to the place that its section names. */
-int co_attach(struct callout *c, const char *program);
+/* Attaches one loaded program to the place that its section names; cgroup programs to the directory open as `cgroup`. */
+int co_attach(struct callout *c, const char *program, int cgroup);
 /* How often a program was skipped because another ran on the same CPU; needs kernel 5.12. */
 long long co_missed(struct callout *c, const char *program);
 

@@ -38,6 +38,7 @@ TCP = Evidence(
     no_file=False,
     not_socket=False,
     unreadable=False,
+    sent=False,
     given_up=False,
 )
 
@@ -63,6 +64,8 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     ({}, None),
     ({"ret": -errno.EINPROGRESS, "followed": True}, None),
     ({"ret": None}, None),
+    (failed(errno.EINTR), None),  # a signal: the verdict says it
+    (failed(512), None),  # ERESTARTSYS
     # answers, and no answers
     (settled(errno.ECONNREFUSED, rst=True), "rst_from_peer"),
     (settled(errno.ECONNREFUSED, rst=True, local=True), "no_listener"),

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import pty
+import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import termios
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,12 +26,19 @@ ROW = (
 )
 
 
-def callout(*words: str, before: Sequence[str] = (), stdout: int = subprocess.PIPE) -> tuple[int, str, str]:
+def callout(
+    *words: str,
+    before: Sequence[str] = (),
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
+    env: Mapping[str, str] | None = None,
+) -> tuple[int, str, str]:
     """Exit status, standard output and standard error of a real run."""
     done = subprocess.run(
         [*before, sys.executable, "-m", "callout", *words],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
+        env=env,
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,
@@ -58,11 +72,19 @@ def test_the_recording_of_these_tests_is_a_good_one(recording: Path, tmp_path: P
         ),
         (["trace", "-Z", "-z"], ["argument -z/--succeeded: not allowed with argument -Z/--failed", HELP]),
         # durations and numbers
-        (["trace", "--for", "-5"], ["argument --for: expected one argument", HELP]),
-        (
-            ["trace", "--for=-5"],
-            ["argument --for: '-5' is not a duration: give seconds, or a number with ms, s, m or h", HELP],
+        *(
+            (
+                ["trace", *words],
+                [
+                    "argument --for: '-5' is not a duration: give seconds, or a number with ms, s, m or h",
+                    HELP,
+                ],
+            )
+            for words in (["--for", "-5"], ["--for=-5"])
         ),
+        (["trace", "--count", "-1"], ["argument --count: '-1' is not a whole number from 1 on", HELP]),
+        (["trace", "-P", "-4"], ["argument -P/--port: '-4' is not a port (0 to 65535)", HELP]),
+        (["trace", "--for", "-Z"], ["argument --for: expected one argument", HELP]),
         (
             ["trace", "--for", "soon"],
             ["argument --for: 'soon' is not a duration: give seconds, or a number with ms, s, m or h", HELP],
@@ -155,14 +177,15 @@ def test_files_that_cannot_be_written(recording: Path, option: str, name: str, r
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("none", "No such file or directory"), (".", "Is a directory")],
+    [
+        ("none", "No such file or directory\n  give a file that -w wrote, or - for standard input"),
+        (".", "Is a directory\n  give one file of it"),
+    ],
     ids=["missing", "directory"],
 )
 def test_recordings_that_cannot_be_read(tmp_path: Path, name: str, reason: str) -> None:
-    status, out, err = callout("trace", "--from", str(tmp_path / name))
-    assert (status, out) == (4, "")
-    assert err.splitlines()[0] == f"callout: {tmp_path / name}: {reason}"
-    assert "Traceback" not in err
+    told = f"callout: {tmp_path / name}: {reason}\n"
+    assert callout("trace", "--from", str(tmp_path / name)) == (4, "", told)
 
 
 def test_options_that_are_for_live_tracing(recording: Path) -> None:
@@ -199,34 +222,210 @@ def test_a_reader_that_went_away_is_no_error(recording: Path) -> None:
     assert (status, err) == (0, "")
 
 
-@pytest.mark.xfail(reason="OSError of a sink reaches the user as a traceback")
-@pytest.mark.parametrize("form", ["ndjson", "strace", "table"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["trace", "explain --sockaddr 0200"])
+def test_standard_output_is_full(recording: Path, words: str, unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    given = [*words.split(), *(["--from", str(recording)] if words == "trace" else [])]
+    with open("/dev/full", "w") as full:
+        status, _, err = callout(*given, stdout=full.fileno(), env=environment)
+    assert status == 1
+    assert err.splitlines()[-1] == "callout: cannot write standard output: No space left on device"
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+
+
+@pytest.mark.parametrize("form", ["ndjson", "strace", "table", "arrow"])
 @pytest.mark.parametrize("where", ["-w", "stdout"])
-def test_a_full_disk(recording: Path, where: str, form: str) -> None:
-    words = ["trace", "--from", str(recording), "-o", form]
+def test_a_full_disk(recording: Path, tmp_path: Path, where: str, form: str) -> None:
+    """One line, after the totals; what was not written is lost, and an Arrow stream fails only at its end."""
+    summary = tmp_path / "summary"
+    words = ["trace", "--from", str(recording), "-o", form, "--summary", str(summary)]
     with open("/dev/full", "w") as full:
         if where == "-w":
             status, _, err = callout(*words, "-w", "/dev/full")
         else:
             status, _, err = callout(*words, stdout=full.fileno())
-    assert "Traceback" not in err
-    assert "No space left on device" in err
-    assert status not in (0, 2)
+    place = "/dev/full" if where == "-w" else "standard output"
+    totals = re.sub(r" in [\d.]+.?s", "", err).splitlines()
+    lost = ["1 attempt", "LOST 1 attempt: what is shown is incomplete"]
+    assert totals == [
+        *(["1 attempt: 1 established"] if form == "arrow" else lost),
+        f"callout: cannot write {place}: No space left on device",
+    ]
+    assert status == 1
+    found = json.loads(summary.read_text())
+    assert found["attempts"] == found["rows"] + found["lost"] == 1
 
 
-@pytest.mark.xfail(reason="-w empties the file before --from has read it")
-def test_a_recording_is_never_overwritten_by_itself(recording: Path) -> None:
-    status, _, err = callout("trace", "--from", str(recording), "-w", str(recording))
+def test_closed_streams(recording: Path) -> None:
+    """As `>&-` leaves them: Python has no such stream then, and the next file gets its number."""
+    words = f"'{sys.executable}' -m callout trace --from"
+
+    def shell(command: str) -> tuple[int, str, str]:
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    assert shell(f"{words} '{recording}' >&-") == (
+        2,
+        "",
+        "callout: standard output is closed\n  use -w FILE\n",
+    )
+    assert shell(f"{words} - <&-") == (
+        4,
+        "",
+        "callout: standard input is closed\n  give a file instead of -\n",
+    )
+    assert shell(f"{words} '{recording}' 2>&-") == (0, ROW, "")
+    assert shell(f"{words} '{recording}' 2>/dev/full") == (0, ROW, "")
+    assert shell(f"{words} '{recording}' <&-")[:2] == (0, ROW)
+
+
+SAME = "is the very file that --from reads\n  write to another, then rename it\n"
+
+
+@pytest.mark.parametrize("option", ["-w", "--summary", "--ready-file"])
+@pytest.mark.parametrize("name", ["attempts.ndjson", "x/../attempts.ndjson", "hard", "soft"])
+def test_a_recording_is_never_overwritten_by_itself(recording: Path, option: str, name: str) -> None:
+    (recording.parent / "x").mkdir()
+    (recording.parent / "hard").hardlink_to(recording)
+    (recording.parent / "soft").symlink_to(recording)
+    path = recording.parent / name
+    told = f"callout: {option} {path} {SAME}"
+    assert callout("trace", "--from", str(recording), option, str(path)) == (2, "", told)
     assert recording.read_text() == ROW
-    assert status == 2
-    assert err.startswith("callout: ")
 
 
-@pytest.mark.xfail(reason="the temporary file is left behind")
-def test_a_ready_file_that_cannot_be_put_in_place_leaves_nothing_behind(
-    recording: Path, tmp_path: Path
-) -> None:
-    taken = tmp_path / "taken"
-    taken.mkdir()
-    assert callout("trace", "--from", str(recording), "--ready-file", str(taken))[0] == 2
-    assert sorted(tmp_path.iterdir()) == [recording, taken]
+def test_nor_through_standard_streams(recording: Path) -> None:
+    with recording.open("rb") as stdin:
+        told = f"callout: -w {recording} {SAME}"
+        assert callout("trace", "--from", "-", "-w", str(recording), stdin=stdin.fileno()) == (2, "", told)
+    with recording.open("ab") as stdout:
+        status, _, err = callout("trace", "--from", str(recording), stdout=stdout.fileno())
+    assert (status, err) == (2, f"callout: standard output {SAME}")
+    assert recording.read_text() == ROW
+
+
+def test_nor_is_the_journal_that_stands_for_it(tmp_path: Path) -> None:
+    journal = tmp_path / "out.parquet.partial"
+    journal.write_text(ROW)
+    told = f"callout: -w {journal} {SAME}"
+    assert callout("trace", "--from", str(tmp_path / "out.parquet"), "-w", str(journal)) == (2, "", told)
+    assert journal.read_text() == ROW
+
+
+def test_a_failed_start_leaves_what_was_there(recording: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good.ndjson"
+    good.write_text("rows")
+    for option in ("--summary", "--ready-file"):
+        path = tmp_path / "none" / "x"
+        words = ["--from", str(recording), "-w", str(good), option, str(path)]
+        told = f"callout: cannot write {path}: No such file or directory\n{ELSEWHERE}\n"
+        assert callout("trace", *words) == (2, "", told)
+        assert good.read_text() == "rows"
+
+
+def test_two_outputs_in_one_file(recording: Path, tmp_path: Path) -> None:
+    one = str(tmp_path / "one")
+    words = ["--from", str(recording), "-w", one, "--summary", str(tmp_path / "x" / ".." / "one")]
+    (tmp_path / "x").mkdir()
+    assert callout("trace", *words)[::2] == (
+        2,
+        f"callout: --summary {tmp_path}/x/../one is also the file of -w\n  give each its own file\n",
+    )
+    assert not Path(one).exists()
+
+
+def test_an_earlier_parquet_file_stays_until_the_new_one_is_complete(recording: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out.parquet"
+    assert callout("trace", "--from", str(recording), "-w", str(path))[0] == 0
+    before = path.read_bytes()
+    recording.write_text(ROW + "{\n")
+    assert callout("trace", "--from", str(recording), "-w", str(path))[0] == 4
+    assert path.read_bytes() != before, "what was read is kept"
+    (tmp_path / "out.parquet.partial").write_text("rows of another run")
+    now = path.read_bytes()
+    assert callout("trace", "--from", str(recording), "-w", str(path))[0] == 2
+    assert path.read_bytes() == now
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "told"),
+    [
+        ("parquet", "-", "parquet needs a file\n  use -w FILE, or -o arrow, which can go to a pipe"),
+        ("parquet", ".", f"cannot write {{}}: Is a directory\n{ELSEWHERE}"),
+        ("parquet", "attempts.ndjson/x", f"cannot write {{}}.partial: Not a directory\n{ELSEWHERE}"),
+        ("arrow", ".", f"cannot write {{}}: Is a directory\n{ELSEWHERE}"),
+    ],
+)
+def test_binary_formats_and_what_they_need(recording: Path, form: str, name: str, told: str) -> None:
+    path = "-" if name == "-" else str(recording.parent / name)
+    message = "callout: " + told.format(path) + "\n"
+    assert callout("trace", "--from", str(recording), "-o", form, "-w", path) == (2, "", message)
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        (
+            "arrow",
+            "callout: arrow is binary and not for a terminal\r\n"
+            "  write to a file with -w FILE, or to a pipe\r\n",
+        ),
+        (
+            "parquet",
+            "callout: parquet needs a file\r\n  use -w FILE, or -o arrow, which can go to a pipe\r\n",
+        ),
+    ],
+)
+def test_binary_formats_on_a_terminal(recording: Path, form: str, told: str) -> None:
+    leader, follower = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "callout", "trace", "--from", str(recording), "-o", form],
+            stdin=subprocess.DEVNULL,
+            stdout=follower,
+            stderr=follower,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, os.read(leader, 4096).decode()) == (2, told)
+    finally:
+        os.close(leader)
+        os.close(follower)
+
+
+def test_a_recording_cut_short_is_told(recording: Path) -> None:
+    recording.write_text(ROW + ROW[:40])
+    status, out, err = callout("trace", "--from", str(recording))
+    assert (status, out) == (0, ROW)
+    assert err.splitlines()[0] == (
+        f"callout: {recording} ends in the middle of line 2: its writer was killed"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_while_a_pipe_is_read(number: signal.Signals) -> None:
+    """What came is written, although the pipe stays open."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "callout", "trace", "--from", "/dev/stdin", "-o", "ndjson"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(ROW)
+        process.stdin.flush()
+        pipe = process.stdin.fileno()
+        unread = array("i", [1])
+        while unread[0]:  # it is in its loop, with handlers, once it has taken the row
+            assert process.poll() is None
+            fcntl.ioctl(pipe, termios.FIONREAD, unread)
+            os.sched_yield()
+        process.send_signal(number)
+        out, err = process.stdout.read(), process.stderr.read()
+    assert (process.returncode, out) == (0, ROW)
+    assert len(err.splitlines()) == 1, err

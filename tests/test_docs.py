@@ -1,9 +1,9 @@
 """The documents: what is generated is up to date, links lead somewhere, and every command does what is shown.
 
-Commands stand in ```console blocks, after `$ `, followed by what they print on a terminal of 80 columns. Those
-with `sudo` need a kernel that can be traced. `…` in the output stands for anything, on a line of its own for any
-lines. A live trace also sees what others on this host do, and its durations and process numbers are its own:
-there each record that is shown must come, in any order, whatever else comes.
+Commands stand in ```console blocks, after `$ `, followed by what they print on a terminal of 80 columns. `…`
+stands for anything, on a line of its own for any lines. A block with `sudo` is live: it needs a kernel that
+can be traced, sees also what others on this host do, and has durations and process numbers of its own. There
+each record that is shown must come, in any order, whatever else comes.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Block(NamedTuple):
 
     place: str
     steps: tuple[Step, ...]
+    live: bool
 
 
 def fenced(kind: str) -> Iterator[tuple[str, str]]:
@@ -72,9 +73,8 @@ def steps(text: str) -> tuple[Step, ...]:
 def blocks() -> Iterator[Any]:
     """Every console block, as a parameter."""
     for place, text in fenced("console"):
-        block = Block(place, steps(text))
-        live = any("sudo " in step.command for step in block.steps)
-        yield pytest.param(block, id=place, marks=pytest.mark.kernel if live else ())
+        block = Block(place, steps(text), live="$ sudo " in text)
+        yield pytest.param(block, id=place, marks=pytest.mark.kernel if block.live else ())
 
 
 def terminal(command: str, directory: Path) -> tuple[int, str]:
@@ -106,7 +106,7 @@ def terminal(command: str, directory: Path) -> tuple[int, str]:
 
 def drained(terminal: int, end: float) -> bytes:
     """All that comes from a terminal until its last user closes it."""
-    parts = []
+    parts: list[bytes] = []
     while True:
         assert select.select([terminal], [], [], max(0, end - time.monotonic()))[0], b"".join(parts)[-2000:]
         try:
@@ -123,7 +123,7 @@ def pattern(shown: str) -> re.Pattern[str]:
 
 
 def steady(line: str) -> str:
-    """A line without what differs from run to run: duration, time of day, process numbers, width of columns."""
+    """A line without what differs from run to run: durations, times, process numbers, width of columns."""
     line = re.sub(r"  +[\d.]+(ns|µs|ms|s)$", "", line)
     line = re.sub(r"\d\d:\d\d:\d\d\.\d+|<\d+\.\d+>|(?<=after )[\d.]+(ns|µs|ms|s)", "…", line)
     line = re.sub(r"\[\d+\]|\[pid +\d+\]", "[…]", line)
@@ -132,7 +132,7 @@ def steady(line: str) -> str:
 
 
 def records(text: str) -> list[str]:
-    """Lines with the indented lines that belong to them; totals left out, as they count everybody's attempts."""
+    """Lines with the indented ones that belong to them; without totals, which count everybody's attempts."""
     found: list[str] = []
     for line in text.splitlines():
         if line.startswith(" ") and found:
@@ -155,7 +155,7 @@ def missing(shown: str, came: str) -> list[str]:
     return lacking
 
 
-@pytest.mark.parametrize("block", blocks())
+@pytest.mark.parametrize("block", list(blocks()))
 def test_commands_do_what_is_shown(block: Block, tmp_path: Path) -> None:
     for step in block.steps:
         words = set(re.findall(r"[\w.-]+", step.command))
@@ -164,7 +164,7 @@ def test_commands_do_what_is_shown(block: Block, tmp_path: Path) -> None:
             pytest.skip(f"{block.place}: {', '.join(lacking)} is not installed")
         status, output = terminal(step.command, tmp_path)
         assert (status != 0) == step.output.startswith("callout: "), (step.command, status, output)
-        if "sudo " in step.command:
+        if block.live:
             assert missing(step.output, output) == [], output
             assert bool(TOTALS.search(step.output)) <= bool(TOTALS.search(output)), output
         elif not pattern(step.output).fullmatch(output):
@@ -193,7 +193,8 @@ def test_filters_parse(text: str) -> None:
 def generator() -> ModuleType:
     """scripts/docs.py as a module."""
     spec = importlib.util.spec_from_file_location("docs", HOME / "scripts/docs.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -202,7 +203,13 @@ def generator() -> ModuleType:
 @pytest.mark.object
 def test_generated_parts_are_up_to_date() -> None:
     pages: dict[Path, str] = generator().pages()
-    assert {path.name for path in pages} == {"cli.md", "fields.md", "filters.md", "verdicts.md"}
+    assert {path.name for path in pages} == {
+        "cli.md",
+        "fields.md",
+        "filters.md",
+        "limitations.md",
+        "verdicts.md",
+    }
     for path, text in pages.items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `make docs`"
 
@@ -221,7 +228,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """docs/overhead.md is written by `make bench`, on a quiet machine: until then the Makefile answers for it."""
+    """docs/overhead.md is written by `make bench`, on a quiet machine: until then the Makefile vouches."""
     promised = set(re.findall(r"writes (docs/\w+\.md)", (HOME / "Makefile").read_text(encoding="utf-8")))
     for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
         if re.match(r"[a-z]+:", link):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from callout.batch import Batch
-from callout.capture.files import open_file
+from callout.capture.files import STREAM_END, open_file
 from callout.errors import InputError
 from callout.rows import UNSIGNED, from_rows
 from callout.schema import FIELDS
@@ -264,7 +265,62 @@ def test_columns_of_wrong_types(tmp_path: Path) -> None:
 
 
 def test_nothing_to_open(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere: No such file or directory$"):
+    with pytest.raises(InputError) as error:
         open_file(str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match=r"Is a directory$"):
+    assert str(error.value) == (
+        f"{tmp_path / 'nowhere'}: No such file or directory\n"
+        "  give a file that -w wrote, or - for standard input"
+    )
+    with pytest.raises(InputError) as error:
         open_file(str(tmp_path))
+    assert str(error.value) == f"{tmp_path}: Is a directory\n  give one file of it"
+
+
+def test_the_file_by_its_other_names(tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    path.write_text("{}")
+    (tmp_path / "hard").hardlink_to(path)
+    (tmp_path / "soft").symlink_to("one")
+    (tmp_path / "two").write_text("{}")
+    with open_file(str(path)) as source, path.open("ab") as again:
+        for name, same in (("one", True), ("hard", True), ("soft", True), ("two", False), ("none", False)):
+            assert source.is_file(str(tmp_path / name)) == same, name
+        assert source.is_file(again.fileno())
+    with open_file("/dev/null") as source:
+        assert not source.is_file("/dev/null"), "can be read and written at once"
+
+
+# --- pipes
+
+
+ONE = b'{"connect":{"id":1}}\n'
+
+
+@pytest.mark.parametrize(
+    ("format_", "rest"), [("ndjson", b'{"connect":{"i'), ("arrow", b"")], ids=["ndjson", "arrow"]
+)
+def test_a_pipe_that_nobody_wants_more_of(format_: str, rest: bytes, tmp_path: Path) -> None:
+    """It ends where it pauses; that nothing follows is then not its writer's fault."""
+    write(tmp_path / "out", format_, [{"connect.id": 1}])
+    whole = (tmp_path / "out").read_bytes()
+    reading, writing = os.pipe()
+    os.write(writing, (whole if format_ == "ndjson" else whole[: -len(STREAM_END)]) + rest)
+    asked = []
+    try:
+        with open_file(f"/dev/fd/{reading}", lambda: not asked.append(1)) as source:  # type: ignore[func-returns-value]
+            assert [row for batch in source.batches() for row in batch.rows()] == [{"connect.id": 1}]
+            assert source.truncated is None
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert asked
+
+
+def test_a_pipe_whose_writer_was_killed() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, ONE + b'{"connect":{"i')
+    os.close(writing)
+    with open_file(f"/dev/fd/{reading}") as source:
+        os.close(reading)
+        assert [row for batch in source.batches() for row in batch.rows()] == [{"connect.id": 1}]
+        assert source.truncated == f"{source.path} ends in the middle of line 2: its writer was killed"

@@ -110,7 +110,7 @@ def later():
     ]
     found = set(within())
     assert ("cli.trace", "pipeline") in found
-    assert ("verdict", "cause.cause_of") in found
+    assert ("cause", "verdict.verdict_of") in found
 
 
 def test_every_module_has_its_layer() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from callout import verdict
 from callout.btf import DECL_TAG, ENUM, STRUCT, Btf, Layout, elf_section
-from callout.capture import judging, kernel, tiers
+from callout.capture import columns, judging, kernel, tiers
 from callout.narrowing import ROOM
 
 pytestmark = pytest.mark.object

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callout.cli import options
+from callout.cli import Parser, options
 from callout.errors import UsageError
 from callout.narrowing import Narrowing
 
@@ -112,6 +112,31 @@ def test_narrowing(words: str, expected: Narrowing) -> None:
     parser = argparse.ArgumentParser()
     options.add_narrowings(parser)
     assert options.narrowing(parser.parse_args(words.split())) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "joined"),
+    [
+        ("--for -5 -4", "--for=-5 -4"),
+        ("--for -.5ms", "--for=-.5ms"),
+        ("--cou -1", "--cou=-1"),
+        ("-P -5 -p -6", "-P-5 -p-6"),
+        # options without a value, options that read text, options that have their value
+        ("-Z -4", "-Z -4"),
+        ("-w -4", "-w -4"),
+        ("--for=5 -4", "--for=5 -4"),
+        ("--for 5 -4 -6", "--for 5 -4 -6"),
+        ("--frob -4", "--frob -4"),
+        # what is no number, and what is no option
+        ("--for -Z", "--for -Z"),
+        ("-- --for -5", "-- --for -5"),
+    ],
+)
+def test_numbers_below_0_belong_to_the_option_before_them(words: str, joined: str) -> None:
+    parser = Parser()
+    options.add_narrowings(parser)
+    options.add_output(parser)
+    assert parser.joined(words.split()) == joined.split()
 
 
 def test_the_rest_is_the_filter() -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from callout import pipeline
 from callout.batch import Batch, Coded, Plain
-from callout.pipeline import Stop, run
+from callout.errors import CalloutError
+from callout.pipeline import Stop, flow, run
 from callout.summary import Summary
 
 VERDICTS = ["established", "refused"]
@@ -23,6 +25,21 @@ def batch(*ids: int) -> Batch:
     numbers = np.array(ids, np.int64)
     codes = (numbers % 2).astype(np.int32)
     return Batch(len(ids), {"connect.id": Plain(numbers), "connect.verdict": Coded(codes, VERDICTS)})
+
+
+def with_phases(*ids: int) -> Batch:
+    """Attempts with these ids, each after its extra row of --phases."""
+    numbers = np.repeat(np.array(ids, np.int64), 2)
+    actions = np.tile(np.array([0, 1], np.int32), len(ids))
+    verdicts = np.where(actions == 0, -1, numbers % 2).astype(np.int32)
+    return Batch(
+        len(numbers),
+        {
+            "connect.id": Plain(numbers),
+            "event.action": Coded(actions, ["attempt", "connect"]),
+            "connect.verdict": Coded(verdicts, VERDICTS),
+        },
+    )
 
 
 class Source:
@@ -73,7 +90,7 @@ def odd(batch: Batch) -> np.ndarray[Any, Any]:
 
 def test_everything_is_written_in_order_and_counted() -> None:
     written, summary = moved(Source(batch(1, 2), batch(3), left=(batch(4), batch())))
-    assert written == [[1, 2], [3], [4], []]
+    assert written == [[1, 2], [3], [4]]
     assert (summary.rows, summary.attempts, summary.lost, summary.hidden) == (4, 4, 5, 0)
     assert summary.verdicts == Counter(established=2, refused=2)
     assert summary.seconds > 0
@@ -110,14 +127,28 @@ def test_the_mask_keeps_rows_back_and_says_how_many() -> None:
     ],
 )
 def test_count(count: int, written: list[list[int]]) -> None:
+    """What comes after the last row asked for is counted, as far as the source has seen it."""
     source = Source(batch(1, 2), batch(3, 4), left=(batch(5, 6), batch(7)))
-    assert moved(source, Stop(count=count))[0] == written
+    rows, summary = moved(source, Stop(count=count))
+    assert rows == written
+    assert summary.rows == min(count, 7)
+    seen = 5 if count <= 2 else 7  # of the batches given, those that were asked for; and all that was left
+    assert (summary.attempts, summary.hidden) == (seen, seen - summary.rows)
 
 
 def test_count_counts_what_passes_the_mask() -> None:
     written, summary = moved(Source(batch(1, 2, 3), batch(5, 7, 9)), Stop(count=3), mask=odd)
     assert written == [[1, 3], [5]]
-    assert summary.rows == 3
+    assert (summary.rows, summary.hidden, summary.attempts) == (3, 3, 6)
+
+
+def test_extra_rows_of_phases_are_no_attempts_where_they_are_kept_back_either() -> None:
+    """The count ends between the two rows of attempt 3; the mask keeps 2 back."""
+    written, summary = moved(Source(with_phases(1, 2, 3, 5)), Stop(count=3), mask=odd)
+    assert written == [[1, 1, 3]]
+    assert (summary.rows, summary.attempts, summary.hidden) == (3, 4, 3)
+    assert summary.attempts == (summary.rows - 2) + summary.hidden
+    assert summary.verdicts == Counter(refused=1)
 
 
 def test_a_deadline_that_has_passed_ends_an_endless_source_after_its_batch() -> None:
@@ -137,27 +168,83 @@ def test_a_condition_is_asked_after_each_batch() -> None:
     assert moved(Source(endless=True), stop)[0] == [[], [], []]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_loop_in_good_order(number: signal.Signals) -> None:
-    """It comes while the source works on its second batch: that one and what is left are still written."""
-    kept = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Puts the handlers of signals back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_ends_the_loop_in_good_order(number: signal.Signals, times: int) -> None:
+    """It comes while the source works on its second batch: that one and what is left are still written.
+
+    timeout(1) sends it twice, one right after the other.
+    """
     source = Source(batch(1), batch(2), batch(3), left=(batch(4),), endless=True)
-    source.before = lambda at: os.kill(os.getpid(), number) if at == 1 else None
+    source.before = lambda at: [os.kill(os.getpid(), number) for _ in range(times) if at == 1] and None
     stop = Stop()
     stop.on_signals()
-    try:
-        assert moved(source, stop)[0] == [[1], [2], [4]]
-    finally:
-        for n, handler in kept.items():
-            signal.signal(n, handler)
+    assert moved(source, stop)[0] == [[1], [2], [4]]
 
 
-def test_an_error_of_the_sink_is_not_swallowed() -> None:
+@pytest.mark.usefixtures("handlers")
+def test_a_second_interrupt_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(pipeline.time, "monotonic", lambda: now)
+    stop = Stop()
+    stop.on_signals()
+    os.kill(os.getpid(), signal.SIGINT)
+    now += pipeline.AGAIN
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)  # a third changes nothing: letting go is not interrupted
+
+
+@pytest.mark.usefixtures("handlers")
+def test_what_nohup_ignores_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = Stop()
+    stop.on_signals()
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert not stop.requested
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), CalloutError("cannot write x")])
+def test_an_error_of_the_sink_ends_the_source_in_good_order(error: Exception) -> None:
+    """What the sink did not take is lost, also what it failed at; the kernel side's own losses stay."""
+
     class Full(Sink):
         def write(self, batch: Batch) -> None:
-            raise BrokenPipeError
+            if self.written:
+                raise error
+            super().write(batch)
 
-    source = Source(batch(1), endless=True)
-    with pytest.raises(BrokenPipeError):
-        run(source, Full(), Summary(), Stop())
-    assert not source.finished
+    source, sink, summary = (
+        Source(batch(1, 2), with_phases(3), left=(batch(5),), endless=True),
+        Full(),
+        Summary(),
+    )
+    with pytest.raises(type(error)) as caught:
+        run(source, sink, summary, Stop())
+    assert caught.value is error
+    assert source.finished
+    assert sink.written == [[1, 2]]
+    assert (summary.rows, summary.lost, summary.attempts) == (2, 5 + 2, 4)
+    assert summary.verdicts == Counter(established=1, refused=1)
+
+
+def test_flow_yields_what_run_writes() -> None:
+    summary = Summary()
+    source = Source(batch(1, 2), batch(), left=(batch(), batch(3, 4)))
+    found = [
+        part.column("connect.id").tolist() if len(part) else [] for part in flow(source, summary, Stop(), odd)
+    ]
+    assert found == [[1], [], [3]]
+    assert (summary.rows, summary.hidden, summary.attempts, summary.lost) == (2, 2, 4, 5)
+    assert summary.seconds > 0

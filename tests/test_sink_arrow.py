@@ -49,10 +49,10 @@ def test_small_batches_are_held_for_a_moment() -> None:
     clock, stream = Clock(), io.BytesIO()
     sink = ArrowSink(Target(stream), clock)
     sink.write(batch("a", "b"))
-    clock.seconds += 0.06
+    clock.seconds += 0.03
     sink.write(batch("b", "c", first=2))
     assert stream.getvalue() == b""
-    clock.seconds += 0.06
+    clock.seconds += 0.03
     sink.write(Batch(0, {}))  # nothing new, but time has passed
     together = [row(0, "a"), row(1, "b"), row(2, "b"), row(3, "c")]
     assert read(stream.getvalue()) == [together]

@@ -15,7 +15,7 @@ import pytest
 from callout.batch import Batch
 from callout.capture.files import open_file
 from callout.columnar import from_table
-from callout.errors import UsageError
+from callout.errors import CalloutError, UsageError
 from callout.rows import from_rows
 from callout.sinks import Target
 from callout.sinks.parquet import ParquetSink
@@ -53,6 +53,29 @@ def test_an_earlier_recording_is_replaced_when_the_new_one_is_complete(tmp_path:
     assert pyarrow.parquet.read_table(path).num_rows == 0
     sink.close(None)
     assert pyarrow.parquet.read_table(path).num_rows == 10
+
+
+def test_behind_a_link_the_file_itself_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    path, link = tmp_path / "there" / "out.parquet", tmp_path / "link"
+    link.symlink_to(path)
+    sink = sink_for(link)
+    sink.write(Batch(10, from_rows(ROWS)))
+    sink.close(None)
+    assert link.is_symlink()
+    assert pyarrow.parquet.read_table(path).num_rows == 10
+    assert sorted(tmp_path.iterdir()) == [link, path.parent]
+
+
+def test_abandoned_rows_stay_in_the_journal(tmp_path: Path) -> None:
+    now = [0.0]
+    sink = ParquetSink(Target(io.BytesIO(), str(tmp_path / "out")), lambda: now[0])
+    sink.write(Batch(10, from_rows(ROWS)))
+    now[0] += 1
+    sink.write(Batch(0, {}))
+    sink.abandon()
+    with open_file(str(tmp_path / "out")) as source:
+        assert sum(len(batch) for batch in source.batches()) == 10
 
 
 KILLED = """
@@ -100,14 +123,18 @@ def test_journal_stays_when_the_file_cannot_be_made(tmp_path: Path) -> None:
     sink = sink_for(path)
     sink.write(Batch(10, from_rows(ROWS)))
     path.mkdir()
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(CalloutError) as error:
         sink.close(None)
+    assert str(error.value) == (
+        f"cannot write {path}: Is a directory\n  the rows are in {path}.partial, which --from reads"
+    )
     assert [found.name for found in sorted(tmp_path.iterdir())] == ["out.parquet", "out.parquet.partial"]
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
+        ("/tmp", "cannot write /tmp: Is a directory\n  give a file in a directory that you may write to"),
         ("/dev/null", "parquet cannot be written to /dev/null: not a plain file\n  use -o arrow for a pipe"),
         (
             "/nowhere/x.parquet",

@@ -41,6 +41,21 @@ def test_add_counts_rows_attempts_and_verdicts() -> None:
     assert list(summary.as_dict()["verdicts"]) == ["refused", "timed_out", "pending", "established"]
 
 
+def test_what_is_kept_back_and_what_is_not_written() -> None:
+    """Attempts, whatever extra rows belong to them; the sum stays."""
+    batch = Batch(len(ROWS), from_rows(ROWS))
+    summary, unwritten = Summary(lost=2), Summary()
+    for _ in range(3):
+        summary.add(batch)
+    summary.hide(batch)
+    summary.hide(Batch(0, {}))
+    unwritten.add(batch)
+    summary.lose(unwritten)
+    assert (summary.attempts, summary.rows, summary.hidden, summary.lost) == (20, 12, 5, 7)
+    assert summary.attempts + 2 == (summary.rows - 2) + summary.hidden + summary.lost
+    assert summary.verdicts == Counter(refused=4, established=2, timed_out=2, pending=2)
+
+
 def test_verdicts_that_are_no_text_are_refused() -> None:
     with pytest.raises(TypeError, match=r"connect\.verdict"):
         Summary().add(Batch(1, {"connect.verdict": Plain(np.zeros(1))}))
@@ -60,7 +75,7 @@ def test_lines_of_everything() -> None:
     assert summary.lines(width=60) == [
         "1,234,567 attempts in 61.2s: 300 timed_out, 20 refused,",
         "  1 pending, 7 associated, 1,000,000 established",
-        "not shown: 5 by the filter, 12 in the kernel",
+        "not shown: 5 by filter or count, 12 in the kernel",
         "not followed to the end: 4 missed",
         "LOST 3,000 attempts: what is shown is incomplete",
     ]

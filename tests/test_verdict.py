@@ -40,6 +40,7 @@ TCP = Evidence(
     no_file=False,
     not_socket=False,
     unreadable=False,
+    sent=False,
     given_up=False,
 )
 WAY = {"followed": True}  # the socket went to SYN_SENT

@@ -222,13 +222,50 @@ static __always_inline void attempt_enter(int fd, const void *address, int addrl
 	}
 }
 
+/*
+ * An exit without an entry: seccomp refused the call, which then never reaches the tracepoint of its entry. A call that
+ * began before we did looks alike, so only the errors that filters give are believed, and only from filtered tasks.
+ */
+static __always_inline void attempt_refused(struct task_struct *task, s64 ret)
+{
+	struct cpu_counters *c = count();
+	struct call call = {};
+	struct flight *f;
+	struct attempt *r;
+
+	if (task->seccomp.mode != SECCOMP_MODE_FILTER || (ret != -EPERM && ret != -EACCES && ret != -ENOSYS))
+		return;
+	if (!c || !caller_wanted(task))
+		return;
+	f = cleared_scratch(SCRATCH_TASK);
+	if (!f)
+		return;
+	r = &f->record;
+	read_call(&call, task);
+	read_address(r, call.args[1], call.args[2]);
+	if ((narrow.families || narrow.nports) && !address_wanted(r->sockaddr))
+		return;
+	begin_record(r, task, c);
+	r->entry = ENTRY_CONNECT;
+	r->fd = call.args[0];
+	r->denier = DENIER_SECCOMP;
+	read_descriptor(r, task, r->fd);
+	end_record(r, ret);
+	submit(r);
+}
+
 static __always_inline void attempt_exit(s64 ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct under_way *u = bpf_task_storage_get(&calls, task, NULL, 0);
 
-	if (!u || u->stage != STAGE_CALLED)
+	if (!u || u->stage != STAGE_CALLED) {
+		if (u && u->stage == STAGE_UNWANTED)
+			u->stage = STAGE_NONE;
+		else if (ret < 0)
+			attempt_refused(task, ret);
 		return;
+	}
 	if (may_restart(ret)) {
 		u->stage = STAGE_INTERRUPTED;
 		return;

@@ -32,14 +32,15 @@ static __always_inline void flight_of_call(struct under_way *u, struct task_stru
 static __always_inline void flight_of_socket(struct task_struct *task, struct sock *sk)
 {
 	struct cpu_counters *c = count();
-	u32 zero = 0;
 	u64 key = (u64)sk;
-	struct flight *f = bpf_map_lookup_elem(&scratch, &zero);
+	struct flight *f;
 	struct attempt *r;
 
-	if (!f || !c || !caller_wanted(task))
+	if (!c || !caller_wanted(task))
 		return;
-	__builtin_memset(f, 0, sizeof(*f));
+	f = cleared_scratch(SCRATCH_TASK);
+	if (!f)
+		return;
 	r = &f->record;
 	read_kind(r, sk);
 	r->bound = 0; /* Fast Open and io_uring bind before this */
@@ -166,5 +167,28 @@ int BPF_PROG(socket_drop, struct sk_buff *skb, void *location, int reason)
 	r = flight_of(sk);
 	if (r && !r->drop)
 		r->drop = reason;
+	return 0;
+}
+
+/* An ICMP error for a connected UDP socket, long after its attempt was reported. */
+SEC("tp_btf/inet_sk_error_report")
+int BPF_PROG(socket_error, struct sock *sk)
+{
+	struct flight *f;
+	struct attempt *r;
+
+	if (sk->sk_protocol != IPPROTO_UDP || sk->__sk_common.skc_state != TCP_ESTABLISHED)
+		return 0;
+	f = cleared_scratch(SCRATCH_SOFTIRQ);
+	if (!f)
+		return 0;
+	r = &f->record;
+	r->kind = RECORD_ATTEMPT;
+	r->phase = PHASE_LATE;
+	read_kind(r, sk);
+	read_ends(r, sk);
+	r->err = sk->sk_err;
+	r->ended = bpf_ktime_get_boot_ns();
+	submit(r);
 	return 0;
 }

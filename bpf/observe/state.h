@@ -50,10 +50,14 @@ struct {
 	__type(value, struct flight);
 } requests SEC(".maps");
 
-/* Where a record is put together that no task's storage holds. Programs of one CPU do not interrupt each other there. */
+/*
+ * Where a record is put together that no task's storage holds, one place per CPU: 0 for programs in a task's own
+ * context, 1 for those in soft interrupts. Tracepoints run with preemption off, so nothing else comes between.
+ */
+enum { SCRATCH_TASK = 0, SCRATCH_SOFTIRQ = 1 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, u32);
 	__type(value, struct flight);
 } scratch SEC(".maps");
@@ -77,6 +81,15 @@ struct {
 	__type(key, u32);
 	__type(value, struct doorbell);
 } bell SEC(".maps");
+
+static __always_inline struct flight *cleared_scratch(u32 place)
+{
+	struct flight *f = bpf_map_lookup_elem(&scratch, &place);
+
+	if (f)
+		__builtin_memset(f, 0, sizeof(*f));
+	return f;
+}
 
 static __always_inline struct cpu_counters *count(void)
 {
@@ -123,6 +136,6 @@ static __always_inline void submit(struct attempt *r)
 	r->lost = c->lost[RECORD_ATTEMPT];
 	if (bpf_ringbuf_output(&ring, r, sizeof(*r), wake_flag()))
 		c->lost[RECORD_ATTEMPT]++;
-	else if (r->phase != PHASE_ATTEMPT)
+	else if (r->phase == PHASE_VERDICT)
 		c->submitted++;
 }

@@ -9,7 +9,7 @@ static __always_inline void uring_submitted(struct io_kiocb *request)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct io_connect *connect = (struct io_connect *)request;
 	struct cpu_counters *c = count();
-	u32 zero = 0, flags;
+	u32 flags;
 	u64 key = (u64)request, address = 0;
 	struct flight *f;
 	struct attempt *r;
@@ -17,10 +17,11 @@ static __always_inline void uring_submitted(struct io_kiocb *request)
 
 	if (request->opcode != IORING_OP_CONNECT)
 		return;
-	f = bpf_map_lookup_elem(&scratch, &zero);
-	if (!f || !c || !caller_wanted(task))
+	if (!c || !caller_wanted(task))
 		return;
-	__builtin_memset(f, 0, sizeof(*f));
+	f = cleared_scratch(SCRATCH_TASK);
+	if (!f)
+		return;
 	r = &f->record;
 	bpf_core_read(&address, sizeof(address), &connect->addr);
 	bpf_core_read(&addrlen, sizeof(addrlen), &connect->addr_len);

@@ -91,6 +91,7 @@ class Evidence(NamedTuple):
     no_file: bool
     not_socket: bool
     unreadable: bool
+    sent: bool  # a datagram sent to an address without connect(2); its result is not seen
     given_up: bool  # still under way when the trace ended
 
 
@@ -116,6 +117,8 @@ def verdict_of(e: Evidence) -> str:
         return "aborted"
     if e.state is not None:
         return "established"
+    if e.sent:
+        return "associated"
     if e.ret is None or e.ret < 0 or e.followed:
         return "pending"
     if e.asked_family == socket.AF_UNSPEC and e.addrlen >= 2:

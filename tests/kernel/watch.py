@@ -16,7 +16,9 @@ from typing import Any
 from callout.capture.kernel import KernelSource
 from callout.narrowing import Narrowing
 
-PATIENCE = 20.0  # seconds after which something that must come is missing; emulated kernels are slow
+# seconds after which something that must come is missing; emulated kernels are slow
+PATIENCE = float(os.environ.get("CALLOUT_TEST_PATIENCE", "20"))
+TIER = os.environ.get("CALLOUT_TEST_TIER")  # of every live source, instead of the best; see conftest.py
 CALLOUT = [sys.executable, "-m", "callout"]
 
 
@@ -62,7 +64,7 @@ def traced(path: Path, *arguments: str, **popen: Any) -> Iterator[subprocess.Pop
     """`callout trace` with these arguments, ready; ended by SIGINT when the block ends."""
     ready = path / "ready"
     process = subprocess.Popen(
-        [*CALLOUT, "trace", "--ready-file", str(ready), *arguments],
+        [*CALLOUT, "trace", "--ready-file", str(ready), *(["--tier", TIER] if TIER else []), *arguments],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen},
     )
     try:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from callout.batch import Array, Coded, Column, Plain, coded, compact, distinct
+from callout.capture.memory import Copies
 from callout.sockaddr import decode_sockaddr, family_name, parse_sockaddr
 
 ASKED = np.dtype([("data", "V128"), ("pointer", "u8"), ("addrlen", "i4"), ("unreadable", "i4")])
@@ -58,8 +59,9 @@ class Place(NamedTuple):
 class Addresses:
     """The address columns of one array of records. ``flag(name)``: where an attempt_flag is set."""
 
-    def __init__(self, records: Array, flags: dict[str, int]) -> None:
+    def __init__(self, records: Array, flags: dict[str, int], copies: Copies) -> None:
         self.r = records
+        self._copies = copies
         self._bits = flags
         self._set = np.ascontiguousarray(records["flags"])
         self._asked: tuple[Array, list[Asked]] | None = None
@@ -154,14 +156,18 @@ class Addresses:
 
     def swapped(self) -> Column:
         """connect.swapped: both addresses, where user memory was changed between entry and use."""
-        codes, pairs = self.differing("FLAG_SWAPPED")
-        return Coded(
-            codes,
-            [
-                {"entry": asked.text(), "used": used.text(), "when": "between entry and the kernel's copy"}
-                for asked, used in pairs
-            ],
-        )
+        rows = np.flatnonzero(self.flag("FLAG_SWAPPED"))
+        codes = np.full(len(self.r), -1, np.int32)
+        codes[rows] = np.arange(len(rows))
+        asked_codes, asked = self.asked()
+        peer_codes, places = self.peers()
+        values = []
+        for row in rows.tolist():
+            copy = self._copies.get(int(self.r["id"][row]))
+            entry = asked[asked_codes[row]]
+            used = places[peer_codes[row]].text() if copy is None else decode_sockaddr(copy, entry.length)
+            values.append({"entry": entry.text(), "used": used, "when": "between entry and the kernel's copy"})
+        return Coded(codes, values)
 
     def rewritten_from(self) -> Column:
         """connect.rewritten_from: the address asked for, where a cgroup program replaced it."""

@@ -17,6 +17,7 @@ from callout.batch import Batch, Coded, Column, Plain, coded, compact, distinct
 from callout.btf import Btf
 from callout.capture import identity, judging
 from callout.capture.addresses import Addresses
+from callout.capture.memory import Associations, Copies
 from callout.sockaddr import family_name
 
 Records = np.ndarray[Any, Any]
@@ -47,6 +48,8 @@ class Decoder:
             number: name.removeprefix("DENIER_").lower() for name, number in btf.enum("denier").items() if number
         }
         self.drop_reason = drop_reasons or identity.drop_reason
+        self.copies = Copies()
+        self.associations = Associations(self.flags, self.phases)
         self._host = os.uname().nodename
         self._lost: dict[int, int] = {}
         self._offset = 0
@@ -60,6 +63,8 @@ class Decoder:
 
     def batch(self, records: Records) -> Batch:
         """A batch over ``records``, which must not change afterwards."""
+        if len(records):
+            records = self.associations.resolve(records)
         return Batch(len(records), Columns(self, records).sources()) if len(records) else EMPTY
 
     def warm(self, records: Records) -> None:
@@ -91,7 +96,7 @@ class Columns:
         self.d = decoder
         self.r = records
         self.offset = decoder.offset()
-        self.a = Addresses(records, decoder.flags)
+        self.a = Addresses(records, decoder.flags, decoder.copies)
         self.j = judging.Judging(records, decoder.flags, decoder.phases, decoder.deniers, decoder.drop_reason)
         self._kinds: tuple[Any, list[tuple[int, int, int]]] | None = None
         # must be read batch by batch, in order, whether or not a sink asks for it

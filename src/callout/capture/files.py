@@ -7,11 +7,13 @@ column.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import select
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 JOURNAL = ".partial"  # what sinks.parquet appends to the name of a recording that is not finished
 ARROW_FILE, PARQUET, ARROW_STREAM = b"ARROW1", b"PAR1", b"\xff\xff\xff\xff"  # how they begin
 STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
+PAUSE = 0.1  # seconds between two looks at whether anybody still wants what a pipe may bring
+REMEDIES = {
+    errno.ENOENT: "give a file that -w wrote, or - for standard input",
+    errno.EISDIR: "give one file of it",
+    errno.EACCES: "give a file that you may read, or run it as who wrote it",
+}
 
 
 class FileSource:
@@ -39,6 +47,17 @@ class FileSource:
         self.truncated = truncated
         self._stream = stream
 
+    def is_file(self, path: str | int) -> bool:
+        """Whether a path or descriptor is the plain file that is read here, by whatever name.
+
+        Devices and pipes can be read and written at once.
+        """
+        try:
+            found, ours = os.stat(path), os.fstat(self._stream.fileno())
+        except OSError:
+            return False
+        return stat.S_ISREG(ours.st_mode) and os.path.samestat(found, ours)
+
     def __enter__(self) -> FileSource:
         return self
 
@@ -49,8 +68,7 @@ class FileSource:
 
     def close(self) -> None:
         """Closes the file; standard input stays open."""
-        if self._stream is not sys.stdin.buffer:
-            self._stream.close()
+        self._stream.close()
 
     def batches(self) -> Iterator[Batch]:
         """Batches in the order of the file. Raises InputError where it cannot be used."""
@@ -75,7 +93,7 @@ class FileSource:
     def _ndjson(self) -> Iterator[Batch]:
         reader = jsonlines.Reader(self.path, self._stream)
         yield from reader.batches()
-        self.truncated = self.truncated or reader.truncated
+        self._cut(reader.truncated)
 
     def _arrow_stream(self) -> Iterator[Batch]:
         from callout import columnar
@@ -83,6 +101,7 @@ class FileSource:
         pa = columnar.arrow()
         import pyarrow.ipc
 
+        told = f"{self.path} ends without its end mark, behind row {{}}: its writer was killed"
         watched = Watched(self._stream)
         count = 0
         try:
@@ -97,16 +116,15 @@ class FileSource:
         except (pa.ArrowInvalid, OSError) as error:
             if watched.read(1):
                 raise InputError(f"{self.path}: damaged behind row {count}: {_one_line(error)}") from error
-            self._cut(count)
+            self._cut(told.format(count))
             return
         if watched.tail != STREAM_END:
-            self._cut(count)
+            self._cut(told.format(count))
 
-    def _cut(self, count: int) -> None:
-        self.truncated = (
-            self.truncated
-            or f"{self.path} ends without its end mark, behind row {count}: its writer was killed"
-        )
+    def _cut(self, told: str | None) -> None:
+        raw = getattr(self._stream, "raw", None)
+        if not (isinstance(raw, Pipe) and raw.left):
+            self.truncated = self.truncated or told
 
     def _arrow_file(self) -> Iterator[Batch]:
         from callout import columnar
@@ -171,18 +189,53 @@ class Watched:
         return data
 
 
-def open_file(path: str) -> FileSource:
+class Pipe(io.RawIOBase):
+    """A pipe, socket or terminal that also ends when ``over`` says so: a read from it may last for ever, and
+    Python resumes it after a signal (PEP 475). Owns the descriptor. ``left``: it was not read to its end.
+    """
+
+    def __init__(self, descriptor: int, over: Callable[[], bool]) -> None:
+        self._descriptor = descriptor
+        self._over = over
+        self.left = False
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Waits for data; 0 at the end."""
+        while not select.select([self._descriptor], [], [], PAUSE)[0]:
+            if self._over():
+                self.left = True
+                return 0
+        return os.readv(self._descriptor, [buffer])
+
+    def close(self) -> None:
+        """Closes the descriptor. Called twice it does nothing."""
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def open_file(path: str, over: Callable[[], bool] = lambda: False) -> FileSource:
     """A source for ``path``; ``-`` is standard input. Of an unfinished Parquet file, its journal.
 
-    Raises InputError where there is nothing to read.
+    A pipe that pauses ends when ``over`` returns True. Raises InputError where there is nothing to read.
     """
     if path == "-":
-        return FileSource("standard input", sys.stdin.buffer)
+        if sys.stdin is None:
+            raise InputError("standard input is closed", "give a file instead of -")
+        return FileSource("standard input", _stream(os.dup(sys.stdin.fileno()), over))
     journal = path + JOURNAL
     if not _has_content(path) and Path(journal).is_file():
         told = f"{path} was never finished: read from {journal}, which its writer left behind"
-        return FileSource(journal, _open(journal), told)
-    return FileSource(path, _open(path))
+        return FileSource(journal, _stream(_open(journal), over), told)
+    return FileSource(path, _stream(_open(path), over))
 
 
 def _has_content(path: str) -> bool:
@@ -194,11 +247,21 @@ def _has_content(path: str) -> bool:
     return found.st_size > 0 or not stat.S_ISREG(found.st_mode)
 
 
-def _open(path: str) -> BinaryIO:
+def _open(path: str) -> int:
     try:
-        return open(path, "rb")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        raise InputError(f"{path}: {error.strerror}", REMEDIES.get(error.errno or 0, "")) from error
+    return descriptor
+
+
+def _stream(descriptor: int, over: Callable[[], bool]) -> BinaryIO:
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return open(descriptor, "rb")
+    return io.BufferedReader(Pipe(descriptor, over), 1 << 16)
 
 
 def _one_line(error: BaseException) -> str:

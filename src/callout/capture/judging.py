@@ -74,13 +74,14 @@ class Judging:
             followed=has["followed"], rst=has["rst"], exiting=has["exiting"],
             local=bool(v["local"]), bound=bool(v["bound"]),
             no_file=has["no_file"], not_socket=has["not_socket"], unreadable=has["unreadable"],
+            sent=has["sent"],
             given_up=v["phase"] == self._phases["PHASE_PENDING"],
         )  # fmt: skip
 
 
 def final_verdict(e: Evidence, j: Judgement) -> str | None:
     """connect.verdict; none yet on a row of --phases."""
-    return None if e.ret is None and e.state is None and not e.given_up else j.verdict
+    return None if e.ret is None and e.state is None and not e.given_up and not e.sent else j.verdict
 
 
 def event_type(e: Evidence, j: Judgement) -> list[str]:
@@ -90,7 +91,9 @@ def event_type(e: Evidence, j: Judgement) -> list[str]:
 
 def outcome(e: Evidence, j: Judgement) -> str:
     """ECS event.outcome."""
-    return "success" if j.verdict in verdict.SUCCESS else "unknown" if j.verdict == "pending" else "failure"
+    if e.sent or j.verdict == "pending":
+        return "unknown"
+    return "success" if j.verdict in verdict.SUCCESS else "failure"
 
 
 def evidence(e: Evidence, j: Judgement) -> dict[str, Any] | None:

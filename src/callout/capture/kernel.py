@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from types import TracebackType
@@ -89,9 +90,9 @@ class Loaded:
         if result < 0:
             raise OSError(-result, libbpf_error(action, result))
 
-    def attach(self, program: Program) -> None:
-        """Attaches one program. Raises OSError with libbpf's words."""
-        self._check(f"attaching {program.hook}", lib.co_attach(self.handle, program.name.encode()))
+    def attach(self, program: Program, cgroup: int = -1) -> None:
+        """Attaches one program; ``cgroup``: descriptor of its directory. Raises OSError with libbpf's words."""
+        self._check(f"attaching {program.hook}", lib.co_attach(self.handle, program.name.encode(), cgroup))
 
     def lookup(self, name: str, key: int, value: np.ndarray[Any, Any]) -> None:
         """Reads one value of a map into ``value``."""
@@ -138,10 +139,14 @@ class KernelSource:
         self._counters_layout = btf.layout("cpu_counters")
         self._decoder = columns.Decoder(btf)
         self._buffers: list[np.ndarray[Any, Any]] = []
-        self._lanes = ffi.new("struct co_lane[1]")
-        self._lanes[0].kind = btf.enum("record_kind")["RECORD_ATTEMPT"]
-        self._lanes[0].size = self.layout.dtype.itemsize
-        self._lanes[0].room = ROOM
+        self._copies = np.zeros(ROOM, btf.layout("copy").dtype)
+        self._lanes = ffi.new("struct co_lane[2]")
+        kinds = btf.enum("record_kind")
+        for lane, kind, array in ((0, "RECORD_ATTEMPT", self._buffer()), (1, "RECORD_COPY", self._copies)):
+            self._lanes[lane].kind = kinds[kind]
+            self._lanes[lane].size = array.dtype.itemsize
+            self._lanes[lane].room = ROOM
+            self._lanes[lane].buffer = ffi.cast("char *", array.ctypes.data)
         self._decoder.warm(np.zeros(2, self.layout.dtype))
         self._load(constants_for(self.narrowing, btf.layout("narrowing")))
         return self
@@ -167,11 +172,10 @@ class KernelSource:
         )
 
     def _try_tier(self, tier: Tier, constants: np.ndarray[Any, Any]) -> Loaded:
-        """Loads a tier with all socket programs, or those that load alone. OSError if the tier fails."""
-        self.states = [
-            ProgramState(p, "this kernel has no such tracepoint") for p in SOCKET_PROGRAMS if not exists(p)
-        ]
-        extra = tuple(p for p in SOCKET_PROGRAMS if exists(p))
+        """Loads a tier with all that goes with it, or as much as loads and attaches. OSError if the tier fails."""
+        wanted = (*SOCKET_PROGRAMS, *tier.evidence)
+        self.states = [ProgramState(p, "this kernel has no such tracepoint") for p in wanted if not exists(p)]
+        extra = tuple(p for p in wanted if exists(p))
         try:
             loaded = Loaded((*extra, *tier.programs), constants, self._ring)
         except OSError:
@@ -180,13 +184,23 @@ class KernelSource:
             loaded = Loaded((*extra, *tier.programs), constants, self._ring)
         try:
             Loaded._check("reading the ring", lib.co_ring(loaded.handle, b"ring", b"bell"))
-            for program in (*extra, *tier.programs):
-                loaded.attach(program)
-                self.states.append(ProgramState(program, None))
+            with cgroup_directory(self.narrowing.cgroup) as cgroup:
+                for program in (*extra, *tier.programs):
+                    self._attach(loaded, program, cgroup, program in tier.programs or program.name in ESSENTIAL)
         except OSError:
             loaded.close()
             raise
         return loaded
+
+    def _attach(self, loaded: Loaded, program: Program, cgroup: int, must: bool) -> None:
+        try:
+            loaded.attach(program, cgroup)
+        except OSError as error:
+            if must:
+                raise
+            self.states.append(ProgramState(program, error.strerror))
+        else:
+            self.states.append(ProgramState(program, None))
 
     def _loads(self, program: Program, constants: np.ndarray[Any, Any]) -> bool:
         try:
@@ -235,6 +249,7 @@ class KernelSource:
                 ("orphaned", after.orphaned),
                 ("unfollowed", after.unfollowed),
                 ("missed", sum(counters.missed.values())),
+                ("late", self._decoder.associations.rows),
             )
             if number
         }
@@ -251,9 +266,11 @@ class KernelSource:
         assert self._loaded
         records = self._buffer()
         self._lanes[0].buffer = ffi.cast("char *", records.ctypes.data)
-        count = lib.co_drain(self._loaded.handle, self._lanes, 1)
+        count = lib.co_drain(self._loaded.handle, self._lanes, 2)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
+        if self._lanes[1].rows:
+            self._decoder.copies.add(self._copies[: self._lanes[1].rows])
         return self._decoder.batch(records[: self._lanes[0].rows])
 
     def _buffer(self) -> np.ndarray[Any, Any]:
@@ -331,17 +348,38 @@ def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
     return value
 
 
-def cgroup_place(path: str) -> tuple[int, int]:
-    """Id and depth of a cgroup v2 directory, given absolute or relative to the hierarchy's root."""
+def cgroup_path(path: str | None) -> str:
+    """The directory of a cgroup v2, given absolute or relative to the hierarchy's root (None: the root)."""
     from callout.capture.cgroups import hierarchy
 
     root = hierarchy()
     if root is None:
         raise NotPermittedError("no cgroup v2 hierarchy is mounted", "mount -t cgroup2 none /sys/fs/cgroup")
+    if path is None:
+        return root
     full = path if path.startswith(root) else os.path.join(root, path.lstrip("/"))
+    if not os.path.isdir(full):
+        raise UsageError(f"there is no cgroup {path}", f"give a directory below {root}")
+    return full
+
+
+def cgroup_place(path: str) -> tuple[int, int]:
+    """Id and depth of a cgroup v2 directory; the id is its inode number (kernfs)."""
+    full = cgroup_path(path)
+    relative = os.path.relpath(full, cgroup_path(None))
+    return os.stat(full).st_ino, 0 if relative == "." else relative.count("/") + 1
+
+
+@contextmanager
+def cgroup_directory(path: str | None) -> Iterator[int]:
+    """A descriptor of a cgroup's directory, for programs that attach there; -1 where no hierarchy is mounted."""
     try:
-        inode = os.stat(full).st_ino  # the id of a cgroup is the inode number of its directory (kernfs)
-    except OSError as error:
-        raise UsageError(f"cgroup {path}: {error.strerror}", f"give a directory below {root}") from error
-    relative = os.path.relpath(full, root)
-    return inode, 0 if relative == "." else relative.count("/") + 1
+        full = cgroup_path(path)
+    except NotPermittedError:
+        yield -1
+        return
+    fd = os.open(full, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -24,6 +24,7 @@ class Tier(NamedTuple):
     name: str
     programs: tuple[Program, ...]
     tax_ns: tuple[int, int]
+    evidence: tuple[Program, ...] = ()
 
 
 TIERS = (
@@ -34,6 +35,14 @@ TIERS = (
             Program("trampoline_connect_enter", "fentry/__sys_connect", "connect(2), every ABI"),
         ),
         (0, 0),
+        (
+            Program("trampoline_copy", "fentry/security_socket_connect", "the kernel's own copy of the address"),
+            Program("trampoline_lsm", "fexit/security_socket_connect", "refusals by a security module"),
+            Program("trampoline_cgroup", "fexit/__cgroup_bpf_run_filter_sock_addr", "refusals by a cgroup program"),
+            Program("trampoline_syn", "fentry/tcp_connect", "both ends of a SYN, to find it in ICMP errors"),
+            Program("trampoline_icmp4", "fentry/tcp_v4_err", "type and code of ICMP errors"),
+            Program("trampoline_icmp6", "fentry/tcp_v6_err", "type and code of ICMPv6 errors"),
+        ),
     ),
     Tier(
         "kprobe",
@@ -42,6 +51,14 @@ TIERS = (
             Program("kprobe_connect_enter", "kprobe/__sys_connect", "connect(2), every ABI"),
         ),
         (0, 0),
+        (
+            Program("kprobe_copy", "kprobe/security_socket_connect", "the kernel's own copy of the address"),
+            Program("kprobe_lsm", "kretprobe/security_socket_connect", "refusals by a security module"),
+            Program("kprobe_cgroup", "kretprobe/__cgroup_bpf_run_filter_sock_addr", "refusals by a cgroup program"),
+            Program("kprobe_syn", "kprobe/tcp_connect", "both ends of a SYN, to find it in ICMP errors"),
+            Program("kprobe_icmp4", "kprobe/tcp_v4_err", "type and code of ICMP errors"),
+            Program("kprobe_icmp6", "kprobe/tcp_v6_err", "type and code of ICMPv6 errors"),
+        ),
     ),
     Tier(
         "tracepoint",
@@ -69,6 +86,9 @@ SOCKET_PROGRAMS = (
     Program("uring_submit_req", "tp_btf/io_uring_submit_req", "IORING_OP_CONNECT (Linux 6.4 and later)"),
     Program("uring_submit_sqe", "tp_btf/io_uring_submit_sqe", "IORING_OP_CONNECT (Linux 6.0 to 6.3)"),
     Program("uring_complete", "tp_btf/io_uring_complete", "results of IORING_OP_CONNECT"),
+    Program("socket_error", "tp_btf/inet_sk_error_report", "errors that come later for a connected UDP socket"),
+    Program("datagram_sendmsg4", "cgroup/sendmsg4", "datagrams sent to an IPv4 address without connect"),
+    Program("datagram_sendmsg6", "cgroup/sendmsg6", "datagrams sent to an IPv6 address without connect"),
     Program("socket_drop", "tp_btf/kfree_skb", "whether this host's firewall dropped the packets"),
 )
 ESSENTIAL = frozenset({"socket_state"})

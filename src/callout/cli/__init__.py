@@ -7,20 +7,49 @@ import what is heavy when they run, so that ``callout --help`` starts at once.
 from __future__ import annotations
 
 import argparse
-import os
+import errno
+import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from callout import __version__
 from callout.cli import doctor, explain, trace
+from callout.cli.streams import discard, flush_output, say, unwritten
 from callout.errors import CalloutError, UsageError
 
 COMMANDS = (trace, explain, doctor)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what only writing can lead to
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with our exit status and one-line errors that name the remedy."""
+    """argparse with our exit status, one-line errors that name the remedy, and numbers below 0 as values."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, which takes the `-5` of `--for -5` for an option once there is one like `-4`."""
+        words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(self.joined(words), namespace)
+
+    def joined(self, words: list[str]) -> list[str]:
+        """The words, with a number below 0 joined to the option before it where that one reads numbers."""
+        joined: list[str] = []
+        for i, word in enumerate(words):
+            if word == "--":
+                return joined + words[i:]
+            if joined and re.match(r"-\.?[0-9]", word) and self._reads_numbers(joined[-1]):
+                joined[-1] += f"={word}" if joined[-1].startswith("--") else word
+            else:
+                joined.append(word)
+        return joined
+
+    def _reads_numbers(self, word: str) -> bool:
+        """Whether a word is an option, also a shortened one, whose next word is its value, read by a type."""
+        return any(
+            option == word or (len(word) > 2 and word.startswith("--") and option.startswith(word))
+            for action in self._actions
+            if action.type is not None and action.nargs is None
+            for option in action.option_strings
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raises instead of exiting, so that all errors take one way out."""
@@ -51,16 +80,42 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit status; never a traceback for what a user can cause."""
     try:
-        args = parser().parse_args(arguments)
-        status: int = args.run(args)
-        sys.stdout.flush()
-        return status
+        try:
+            return run(arguments)
+        except OSError as error:
+            # a verb that prints; those that write rows name the place themselves
+            if error.errno in FULL and error.filename is None:
+                raise unwritten(error) from error
+            raise
     except CalloutError as error:
-        print(f"callout: {error}", file=sys.stderr)
+        say(f"callout: {error}")
+        if is_stuck():
+            discard(1)
         return error.exit_status
     except BrokenPipeError:
-        # the reader went away (`| head`): nobody is left to tell, also not at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        discard(1)  # the reader went away (`| head`): nobody is left to tell, also not at exit
         return 0
     except KeyboardInterrupt:
+        if sys.stdout is not None:
+            discard(1)  # what is still buffered may be what could not be written
         return 130
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Parses, runs the verb, and sees that all of its output is written."""
+    try:
+        args = parser().parse_args(arguments)
+        status: int = args.run(args)
+    except SystemExit as done:  # --help and --version
+        status = int(done.code or 0)
+    flush_output()
+    return status
+
+
+def is_stuck() -> bool:
+    """Whether standard output holds what cannot be written: Python would complain at exit, with status 120."""
+    try:
+        flush_output()
+    except (CalloutError, BrokenPipeError):
+        return True
+    return False

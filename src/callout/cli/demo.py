@@ -5,10 +5,10 @@ Rule of this file: it starts the laboratory's child, opens its gate, and says wh
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 
+from callout.cli.streams import say
 from callout.lab.child import spawn_demo
 from callout.lab.report import Failed
 
@@ -22,7 +22,7 @@ class Demo:
         self._child = spawn_demo()
         self._ended: float | None = None
         for scenario in self._child.impossible:
-            print(f"callout: not shown here: {scenario.scenario}: {scenario.reason}", file=sys.stderr)
+            say(f"callout: not shown here: {scenario.scenario}: {scenario.reason}")
 
     def __enter__(self) -> Demo:
         return self
@@ -42,7 +42,5 @@ class Demo:
             self._ended = time.monotonic()
             for report in self._child.reports():
                 if isinstance(report, Failed):
-                    print(
-                        f"callout: the scenario {report.scenario} broke off\n{report.reason}", file=sys.stderr
-                    )
+                    say(f"callout: the scenario {report.scenario} broke off\n{report.reason}")
         return self._ended is not None and time.monotonic() - self._ended > SETTLE

@@ -108,7 +108,13 @@ def add_narrowings(parser: argparse.ArgumentParser) -> None:
         "-u", "--user", **many, type=users, metavar="UID", help="of these users (number or name)"
     )
     group.add_argument(
-        "-P", "--port", **many, type=numbers("port", 0, 65535), metavar="PORT", help="to these ports"
+        "-P",
+        "--port",
+        **many,
+        type=numbers("port", 0, 65535),
+        metavar="PORT",
+        help="to these ports, as they were asked for: where a cgroup program rewrites addresses, a filter on "
+        "destination.port finds those that were used",
     )
     group.add_argument("-4", dest="ipv4", action="store_true", help="to IPv4 addresses")
     group.add_argument("-6", dest="ipv6", action="store_true", help="to IPv6 addresses")
@@ -167,9 +173,16 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="stop after that long: 10, 500ms, 2m, 1h",
     )
-    group.add_argument("--count", type=positive, metavar="N", help="stop after that many rows")
     group.add_argument(
-        "--ready-file", metavar="PATH", help="created once everything is attached, for scripts"
+        "--count",
+        type=positive,
+        metavar="N",
+        help="stop after that many rows (what follows them is counted as hidden)",
+    )
+    group.add_argument(
+        "--ready-file",
+        metavar="PATH",
+        help="created once everything is attached, for scripts; an old one is removed first",
     )
     group.add_argument("--summary", metavar="FILE", help="also write the totals to this file, as JSON")
 

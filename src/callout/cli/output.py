@@ -1,19 +1,30 @@
-"""Where rows go: standard output or a file, and in which format."""
+"""Where rows go: standard output or a file, and in which format.
+
+Rule of this file: a file that cannot be written fails before anything starts; what fails later is told in one
+line, names the place, and never waits for a reader.
+"""
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
-from callout.errors import UsageError
+from callout.cli.places import ELSEWHERE, create, is_special, open_special
+from callout.cli.streams import discard, say
+from callout.errors import CalloutError, UsageError
 
 if TYPE_CHECKING:
-    from callout.sinks import Sink
+    from callout.batch import Batch
+    from callout.sinks import Sink, Target
     from callout.summary import Summary
 
 SUFFIXES = {
@@ -28,50 +39,116 @@ SUFFIXES = {
 }
 
 
-def open_output(args: argparse.Namespace, explain: bool = False) -> Sink:
+class Output:
+    """The sink asked for. What it cannot write is a CalloutError that names the place; BrokenPipeError stays.
+
+    A context manager: left without ``close`` it lets go at once, without waiting for whoever reads.
+    ``failed``: why it could not write. ``complete``: it was closed, and all was written. ``shows_totals``:
+    the sink shows them itself.
+    """
+
+    def __init__(self, name: str, target: Target, explain: bool = False) -> None:
+        from callout.sinks import open_sink
+
+        self._target = target
+        self._place = target.path or "standard output"
+        self.failed: OSError | CalloutError | None = None
+        self.complete = False
+        with self._named():
+            options = {"explain": True} if explain and name == "table" else {}
+            self._sink: Sink = open_sink(name, target, **options)
+        self.shows_totals = bool(getattr(self._sink, "shows_totals", False))
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.complete:
+            return
+        if self.failed is None and (kind is None or issubclass(kind, Exception)):
+            self.close(None)
+        else:
+            self._abandon()
+
+    def write(self, batch: Batch) -> None:
+        """Gives the sink a batch."""
+        with self._named():
+            self._sink.write(batch)
+
+    def close(self, summary: Summary | None) -> None:
+        """Ends the output in good order."""
+        with self._named():
+            self._sink.close(summary)
+        self.complete = True
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except (BrokenPipeError, CalloutError) as error:
+            self.failed = error
+            raise
+        except OSError as error:
+            self.failed = CalloutError(f"cannot write {self._place}: {error.strerror or error}")
+            raise self.failed from error
+
+    def _abandon(self) -> None:
+        """What is buffered goes nowhere, so that closing can neither fail nor wait."""
+        if abandon := getattr(self._sink, "abandon", None):
+            abandon()
+            return
+        discard(self._target.stream.fileno())
+        if self._target.path is not None:
+            self._target.stream.close()
+
+
+def open_output(args: argparse.Namespace, explain: bool = False) -> Output:
     """The sink asked for, opened: a file that cannot be written fails before anything starts."""
-    from callout.sinks import Target, open_sink
+    from callout.sinks import FORMATS, Target
 
     path: str | None = None if args.write in (None, "-") else args.write
-    if path is None:
-        stream: BinaryIO = sys.stdout.buffer
-    else:
-        try:
-            stream = open(path, "wb")  # noqa: SIM115 - the sink owns and closes it
-        except OSError as error:
-            raise UsageError(
-                f"cannot write {path}: {error.strerror}", "give a file in a directory that you may write to"
-            ) from error
-    terminal = path is None and sys.stdout.isatty()
+    terminal = path is None and sys.stdout is not None and sys.stdout.isatty()
     name = args.output or (
         SUFFIXES.get(Path(path).suffix, "ndjson") if path else "table" if terminal else "ndjson"
     )
+    if path is None and FORMATS[name].owns_file:
+        raise UsageError(f"{name} needs a file", "use -w FILE, or -o arrow, which can go to a pipe")
+    if FORMATS[name].binary:
+        from callout.columnar import arrow
+
+        arrow()  # a missing extra is told before the file is emptied
     target = Target(
-        stream=stream,
+        stream=_stream(path, FORMATS[name].owns_file),
         path=path,
         terminal=terminal,
         width=shutil.get_terminal_size((80, 24)).columns,
         color=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
     )
-    return open_sink(name, target, **({"explain": True} if explain and name == "table" else {}))
+    return Output(name, target, explain)
 
 
-def create(path: str, text: str = "") -> None:
-    """Creates a small file (ready file, summary) in one step, so that a reader never sees half of it."""
-    temporary = f"{path}.{os.getpid()}"
+def _stream(path: str | None, owns_file: bool) -> BinaryIO:
+    if owns_file:
+        return io.BytesIO()  # is not used: the sink makes the file when it is complete
+    if path is None:
+        if sys.stdout is None:
+            raise UsageError("standard output is closed", "use -w FILE")
+        return sys.stdout.buffer
     try:
-        Path(temporary).write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        return open_special(path) if is_special(path) else open(path, "wb")
     except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror}", "give a file in a directory that you may write to"
-        ) from error
+        raise UsageError(f"cannot write {path}: {error.strerror}", ELSEWHERE) from error
 
 
-def tell(summary: Summary, args: argparse.Namespace, on_terminal: bool) -> None:
-    """Totals: to standard error, and to --summary. A table on a terminal has shown them already."""
-    if not on_terminal:
-        for line in summary.lines(color=False, width=80):
-            print(line, file=sys.stderr)
+def tell(summary: Summary, args: argparse.Namespace, out: Output) -> None:
+    """Totals: to --summary and to standard error. A table on a terminal has shown them already, and a reader
+    that went away (`| head`) wants none.
+    """
     if args.summary:
         create(args.summary, json.dumps(summary.as_dict()) + "\n")
+    shown = out.complete and out.shows_totals
+    if not shown and not isinstance(out.failed, BrokenPipeError):
+        for line in summary.lines(color=False, width=80):
+            say(line)

@@ -6,10 +6,17 @@ Runs until Ctrl-C, --for or --count. With --from it reads back what -w wrote.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from callout.cli import options, output
+from callout.cli import options, output, places
+from callout.cli.streams import say
 from callout.errors import UsageError
+
+if TYPE_CHECKING:
+    from callout.capture.files import FileSource
+    from callout.pipeline import Stop
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -47,42 +54,48 @@ def run(args: argparse.Namespace) -> int:
     from callout.summary import Summary
 
     compiled = compile_wanted(wanted, text, live=not args.source)
+    stop = pipeline.Stop(count=args.count)
+    summary = Summary()
     with ExitStack() as stack:
         source: pipeline.Source
+        recorded: FileSource | None = None
         if args.source:
             from callout.capture.files import open_file
 
-            source = stack.enter_context(open_file(args.source))
+            source = recorded = stack.enter_context(open_file(args.source, stop.now))
         else:
             from callout.capture import privileges
 
-            privileges.check()  # before the output is created
-        sink = output.open_output(args, explain=args.demo)
-        stop = pipeline.Stop(count=args.count)
-        stop.on_signals()
-        summary = Summary()
+            privileges.check()
+        places.check_places(args, recorded)
+        out = stack.enter_context(output.open_output(args, explain=args.demo))
+        stop.on_signals()  # not before: what was opened may have been a pipe without another end
+        if not args.source:
+            from callout.capture.kernel import KernelSource
+
+            source = stack.enter_context(KernelSource(compiled.kernel, args.tier))
+        begin = demonstration(stack, stop) if args.demo else None
+        if args.ready_file:
+            places.create(args.ready_file)
+        if begin:
+            begin()
+        if args.seconds:
+            stop.after(args.seconds)
         try:
-            if not args.source:
-                from callout.capture.kernel import KernelSource
-
-                source = stack.enter_context(KernelSource(compiled.kernel, args.tier))
-            if args.demo:
-                from callout.cli.demo import Demo
-
-                demo = stack.enter_context(Demo())
-                stop.when(demo.over)
-                demo.begin()
-            if args.ready_file:
-                output.create(args.ready_file)
-            if args.seconds:
-                stop.after(args.seconds)
-            pipeline.run(source, sink, summary, stop, compiled.mask)
+            pipeline.run(source, out, summary, stop, compiled.mask)
+            out.close(summary)
         finally:
-            sink.close(summary)
-    output.tell(summary, args, sink_told(sink))
+            if recorded is not None and recorded.truncated:
+                say(f"callout: {recorded.truncated}")
+            if out.complete or out.failed:
+                output.tell(summary, args, out)
     return 0
 
 
-def sink_told(sink: object) -> bool:
-    """Whether the sink has shown the totals itself."""
-    return bool(getattr(sink, "shows_totals", False))
+def demonstration(stack: ExitStack, stop: Stop) -> Callable[[], None]:
+    """Sets up the laboratory; what it returns begins the attempts. The trace ends when they are over."""
+    from callout.cli.demo import Demo
+
+    demo = stack.enter_context(Demo())
+    stop.when(demo.over)
+    return demo.begin

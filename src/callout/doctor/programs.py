@@ -42,7 +42,8 @@ def native() -> Native:
     def attempt(program: Program) -> None:
         loaded = kernel.Loaded((program,), constants, os.sysconf("SC_PAGESIZE"))
         try:
-            loaded.attach(program)
+            with kernel.cgroup_directory(None) as cgroup:
+                loaded.attach(program, cgroup)
         finally:
             loaded.close()
 

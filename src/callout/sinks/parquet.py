@@ -7,14 +7,16 @@ batch by batch; at the end it is turned into FILE, in one step (rename(2)), and 
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callout import columnar
-from callout.errors import UsageError
+from callout.errors import CalloutError, UsageError
 from callout.sinks import Target
 from callout.sinks.arrow import Stream
 
@@ -42,10 +44,16 @@ class ParquetSink:
                 "parquet needs a file: it is written from its end",
                 "use -w FILE, or -o arrow, which can go to a pipe",
             )
-        self.path = Path(target.path)
+        self.path = Path(os.path.realpath(target.path))  # renaming to a link would replace the link
+        if self.path.is_dir() or (self.path.exists() and not os.access(self.path, os.W_OK)):
+            reason = errno.EISDIR if self.path.is_dir() else errno.EACCES
+            raise UsageError(
+                f"cannot write {target.path}: {os.strerror(reason)}",
+                "give a file in a directory that you may write to",
+            )
         if self.path.exists() and not self.path.is_file():
             raise UsageError(
-                f"parquet cannot be written to {self.path}: not a plain file", "use -o arrow for a pipe"
+                f"parquet cannot be written to {target.path}: not a plain file", "use -o arrow for a pipe"
             )
         target.finish()
         self.journal = Path(f"{target.path}{JOURNAL}")
@@ -68,11 +76,22 @@ class ParquetSink:
         self._out.write(batch)
 
     def close(self, summary: Summary | None) -> None:
-        """Turns the journal into the file. When that fails the journal stays."""
+        """Turns the journal into the file. When that fails the journal stays; raises CalloutError."""
         self._out.close()
         self._file.close()
-        convert(self.journal, self.path)
+        try:
+            convert(self.journal, self.path)
+        except OSError as error:
+            raise CalloutError(
+                f"cannot write {self.path}: {error.strerror or error}",
+                f"the rows are in {self.journal}, which --from reads",
+            ) from error
         self.journal.unlink()
+
+    def abandon(self) -> None:
+        """Lets go at once: the journal stays as it is."""
+        with suppress(OSError):  # what it still holds could not be written, or is not waited for
+            self._file.close()
 
 
 def convert(journal: Path, path: Path) -> None:

@@ -1,0 +1,48 @@
+"""Standard output and standard error, whatever became of them: closed, full, or nobody reads them any more.
+
+Rule of this file: a message that cannot be told never stops what is being done.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from callout.errors import CalloutError
+
+
+def say(text: str) -> None:
+    """Prints a line to standard error; nowhere where that is closed, full or gone."""
+    if sys.stderr is None:  # print() would take standard output instead
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        discard(2)
+
+
+def flush_output() -> None:
+    """Writes what standard output still holds. Raises BrokenPipeError; CalloutError for other failures."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritten(error) from error
+
+
+def unwritten(error: OSError) -> CalloutError:
+    """That standard output could not be written."""
+    return CalloutError(f"cannot write standard output: {error.strerror}")
+
+
+def discard(descriptor: int) -> None:
+    """Makes a descriptor one of /dev/null: what is still buffered for it goes nowhere, and closing it can
+    neither fail nor wait.
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    if null != descriptor:
+        os.dup2(null, descriptor)
+        os.close(null)
