@@ -44,7 +44,7 @@ test: check ## all checks, and all tests that this machine can run
 	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-matrix: $(VENV)/.tested ## the kernel tests inside emulated Debian kernels
-	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/matrix/run.py
+	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/matrix/run.py $(MATRIX_ARGS)
 
 wheel: $(VENV)/.tested ## one wheel for every CPython from 3.11 on, in dist/
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/wheel.sh

@@ -147,6 +147,12 @@ struct bpf_sock_addr {
 	struct bpf_sock *sk __attribute__((aligned(8)));
 };
 
+struct bpf_iter_meta { u64 seq_num; } __kernel;
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+} __kernel;
+
 /* signals (asm-generic/signal-defs.h) */
 enum { SIG_IGN = 1, SA_RESTART = 0x10000000 };
 struct kernel_siginfo { int si_signo; } __kernel;

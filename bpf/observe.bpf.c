@@ -21,5 +21,6 @@
 #include "observe/icmp.h"
 #include "observe/uring.h"
 #include "observe/datagram.h"
+#include "observe/leftover.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

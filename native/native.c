@@ -251,6 +251,30 @@ int co_attach(struct callout *c, const char *name, int cgroup)
 	return 0;
 }
 
+int co_iterate(struct callout *c, const char *name)
+{
+	struct bpf_program *program = find_program(c, name);
+	struct bpf_link *link;
+	char text[64];
+	int fd, n;
+
+	if (!program)
+		return -ENOENT;
+	link = bpf_program__attach_iter(program, NULL);
+	if (!link)
+		return -errno;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	n = fd < 0 ? -errno : 0;
+	while (!n && (n = read(fd, text, sizeof(text))) > 0)
+		n = 0;
+	if (n < 0 && fd >= 0)
+		n = -errno;
+	if (fd >= 0)
+		close(fd);
+	bpf_link__destroy(link);
+	return n;
+}
+
 long long co_missed(struct callout *c, const char *name)
 {
 	struct bpf_program *program = find_program(c, name);

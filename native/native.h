@@ -27,6 +27,8 @@ int co_resize(struct callout *c, const char *map, unsigned int entries);
 int co_load(struct callout *c);
 /* Attaches one loaded program to the place that its section names; cgroup programs to the directory open as `cgroup`. */
 int co_attach(struct callout *c, const char *program, int cgroup);
+/* Runs a loaded iterator program once over all that it iterates. */
+int co_iterate(struct callout *c, const char *program);
 /* How often a program was skipped because another ran on the same CPU; needs kernel 5.12. */
 long long co_missed(struct callout *c, const char *program);
 

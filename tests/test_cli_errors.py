@@ -258,6 +258,40 @@ def test_a_full_disk(recording: Path, tmp_path: Path, where: str, form: str) -> 
     assert found["attempts"] == found["rows"] + found["lost"] == 1
 
 
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+from callout.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("out.ndjson", ""),
+        ("out.parquet", "\n  the rows up to here are in {}.partial, which --from reads"),
+    ],
+)
+def test_a_file_that_may_not_grow(recording: Path, tmp_path: Path, name: str, remedy: str) -> None:
+    """Between two batches: what was written can be read back, and the rest is counted."""
+    count, path, summary = 20_000, tmp_path / name, tmp_path / "summary"
+    recording.write_text("".join(ROW.replace('"id":1', f'"id":{number}') for number in range(count)))
+    words = ["trace", "--from", str(recording), "-w", str(path), "--summary", str(summary)]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    told = f"callout: cannot write {path}: File too large" + remedy.format(path)
+    assert done.stderr.endswith(f"what is shown is incomplete\n{told}\n")
+    totals = json.loads(summary.read_text())
+    assert totals["attempts"] == totals["rows"] + totals["lost"] < count
+    assert totals["lost"] > 0
+    status, out, err = callout("trace", "--from", str(path))
+    assert status == 0, err
+    assert all(line + "\n" == ROW.replace('"id":1', f'"id":{i}') for i, line in enumerate(out.splitlines()))
+
+
 def test_closed_streams(recording: Path) -> None:
     """As `>&-` leaves them: Python has no such stream then, and the next file gets its number."""
     words = f"'{sys.executable}' -m callout trace --from"
@@ -342,11 +376,8 @@ def test_an_earlier_parquet_file_stays_until_the_new_one_is_complete(recording: 
     before = path.read_bytes()
     recording.write_text(ROW + "{\n")
     assert callout("trace", "--from", str(recording), "-w", str(path))[0] == 4
-    assert path.read_bytes() != before, "what was read is kept"
-    (tmp_path / "out.parquet.partial").write_text("rows of another run")
-    now = path.read_bytes()
-    assert callout("trace", "--from", str(recording), "-w", str(path))[0] == 2
-    assert path.read_bytes() == now
+    assert path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [recording, path]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -186,7 +187,12 @@ def test_a_signal_ends_the_loop_in_good_order(number: signal.Signals, times: int
     timeout(1) sends it twice, one right after the other.
     """
     source = Source(batch(1), batch(2), batch(3), left=(batch(4),), endless=True)
-    source.before = lambda at: [os.kill(os.getpid(), number) for _ in range(times) if at == 1] and None
+
+    def signalled(at: int) -> None:
+        for _ in range(times if at == 1 else 0):
+            os.kill(os.getpid(), number)
+
+    source.before = signalled
     stop = Stop()
     stop.on_signals()
     assert moved(source, stop)[0] == [[1], [2], [4]]
@@ -195,7 +201,7 @@ def test_a_signal_ends_the_loop_in_good_order(number: signal.Signals, times: int
 @pytest.mark.usefixtures("handlers")
 def test_a_second_interrupt_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(pipeline.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     stop = Stop()
     stop.on_signals()
     os.kill(os.getpid(), signal.SIGINT)

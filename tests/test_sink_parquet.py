@@ -78,6 +78,11 @@ def test_abandoned_rows_stay_in_the_journal(tmp_path: Path) -> None:
         assert sum(len(batch) for batch in source.batches()) == 10
 
 
+def test_abandoned_without_rows_nothing_is_left(tmp_path: Path) -> None:
+    sink_for(tmp_path / "out").abandon()
+    assert list(tmp_path.iterdir()) == []
+
+
 KILLED = """
 import os, signal, sys
 from callout.batch import Batch
@@ -126,7 +131,8 @@ def test_journal_stays_when_the_file_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(CalloutError) as error:
         sink.close(None)
     assert str(error.value) == (
-        f"cannot write {path}: Is a directory\n  the rows are in {path}.partial, which --from reads"
+        f"cannot write {path}: Is a directory\n"
+        f"  the rows up to here are in {path}.partial, which --from reads"
     )
     assert [found.name for found in sorted(tmp_path.iterdir())] == ["out.parquet", "out.parquet.partial"]
 

@@ -6,7 +6,7 @@ static __always_inline void unfollowed(void)
 	struct cpu_counters *c = count();
 
 	if (c)
-		c->unfollowed++;
+		c->unfollowed++; /* 32,768 attempts are under way already */
 }
 
 /* The attempt of a call that is under way goes over to its socket. */
@@ -56,8 +56,11 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 	r->flags |= FLAG_FOLLOWED;
 	if (!(r->entry == ENTRY_IO_URING && narrow.uring))
 		f->parts = FLAG_RETURNED; /* nothing will return; io_uring's completion does */
-	if (bpf_map_update_elem(&flights, &key, f, BPF_ANY))
+	if (bpf_map_update_elem(&flights, &key, f, BPF_ANY)) {
 		unfollowed();
+		r->phase = PHASE_PENDING; /* all that will ever be known */
+		submit(r);
+	}
 }
 
 static __always_inline void flight_begin(struct sock *sk)
@@ -117,13 +120,56 @@ static __always_inline void flight_settle(struct sock *sk, int state)
 	bpf_map_delete_elem(&flights, &key);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(socket_state, struct sock *sk, int old, int new)
+static __always_inline void state_changed(struct sock *sk, int old, int new)
 {
 	if (new == TCP_SYN_SENT)
 		flight_begin(sk);
 	else if ((old == TCP_SYN_SENT && new != TCP_SYN_RECV) || (old == TCP_SYN_RECV))
 		flight_settle(sk, new);
+}
+
+/*
+ * The kernel skips a program that is already running on this CPU, and a soft interrupt may change the state of one
+ * socket while the program runs for another: a verdict would be lost. So there are two; the second does the work only
+ * where the first has not noted that it did. (One pair of nested events is all there can be: soft interrupts do not
+ * interrupt each other.)
+ */
+struct state_noted {
+	u64 sk;
+	u64 change;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct state_noted);
+} noted SEC(".maps");
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_state, struct sock *sk, int old, int new)
+{
+	u32 zero = 0;
+	struct state_noted *n = bpf_map_lookup_elem(&noted, &zero);
+
+	if (n) {
+		n->sk = (u64)sk;
+		n->change = (u64)old << 32 | (u32)new;
+	}
+	state_changed(sk, old, new);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_state_missed, struct sock *sk, int old, int new)
+{
+	u32 zero = 0;
+	struct state_noted *n = bpf_map_lookup_elem(&noted, &zero);
+
+	if (n && n->sk == (u64)sk && n->change == ((u64)old << 32 | (u32)new)) {
+		n->sk = 0;
+		return 0;
+	}
+	state_changed(sk, old, new);
 	return 0;
 }
 

@@ -134,8 +134,10 @@ static __always_inline void submit(struct attempt *r)
 	}
 	r->cpu = bpf_get_smp_processor_id();
 	r->lost = c->lost[RECORD_ATTEMPT];
-	if (bpf_ringbuf_output(&ring, r, sizeof(*r), wake_flag()))
+	if (!bpf_ringbuf_output(&ring, r, sizeof(*r), wake_flag()))
+		c->submitted += r->phase == PHASE_VERDICT;
+	else if (r->phase == PHASE_ATTEMPT)
+		c->lost[0]++; /* the extra row only: its attempt has a row of its own */
+	else
 		c->lost[RECORD_ATTEMPT]++;
-	else if (r->phase == PHASE_VERDICT)
-		c->submitted++;
 }

@@ -37,11 +37,13 @@ class Watch:
         else:
             self.source.wait()
 
-    def until(self, enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    def until(
+        self, enough: Callable[[list[dict[str, Any]]], bool], patience: float = PATIENCE
+    ) -> list[dict[str, Any]]:
         """All rows so far, once ``enough`` says so; fails the test when it takes too long."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while not enough(self.seen):
-            assert time.monotonic() < end, f"only {len(self.seen)} rows came: {self.seen}"
+            assert time.monotonic() < end, f"only {len(self.seen)} rows came: {self.seen[-5:]}"
             self.gather()
         return self.seen
 

@@ -17,6 +17,8 @@ failed (no such kernel, it did not boot, it crashed: see the end of its log); 13
 Guide to tests in it:
 - A test is an ordinary pytest run: `run 6.12 -- python -m pytest -p no:cacheprovider tests/kernel`. All is
   emulated and many times slower than native, and a boot costs 10 to 30 s: one boot per kernel, many tests.
+- The Python that runs this, with its packages, and the shared libraries of the host are seen through a cache,
+  read-only: what changes there meanwhile may not be noticed.
 - Results to keep go below `--rw DIR`. /tmp, /etc, /home, /usr, /opt, /srv and /var can be written but vanish
   with the guest; the rest (/root, a checkout elsewhere) is read-only.
 - BPF LSM programs always attach but are called only if `bpf` is among the kernel's LSMs, as it is by default
@@ -45,6 +47,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -82,6 +85,10 @@ need bpf /sys/fs/bpf
 need debugfs /sys/kernel/debug
 need tracefs /sys/kernel/tracing
 need securityfs /sys/kernel/security
+# without a cache every start of a Python would fetch all its pages from the host, one by one
+mkdir /run/matrix
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=512000 matrix /run/matrix
+for path in {cached}; do mount --bind "/run/matrix$path" "$path"; done
 busybox ip link set lo up
 export PATH={path}
 (cd {cwd} && exec {command})
@@ -223,6 +230,14 @@ def fetch(series: str) -> Kernel:
     return Kernel(release, cache() / release)
 
 
+def python_paths() -> list[str]:
+    """What every start of this Python reads: its binary, packages, standard and shared libraries."""
+    library = f"{sysconfig.get_config_var('LIBDIR')}/{sysconfig.get_config_var('INSTSONAME')}"
+    paths = {os.path.realpath(sys.executable), library, sys.prefix, sysconfig.get_path("stdlib")}
+    paths.add("/usr/lib/x86_64-linux-gnu")
+    return sorted(filter(os.path.exists, paths))
+
+
 @contextlib.contextmanager
 def under_terminal(command: Sequence[str], console: BinaryIO) -> Iterator[Callable[[float], int | None]]:
     """Run a command as leader of its own session, process group and terminal; kill that group on the way out.
@@ -266,7 +281,8 @@ def boot(kernel: Kernel, options: argparse.Namespace) -> int:
         run, status = Path(name), Path(name) / "status"
         words = {"path": os.environ["PATH"], "cwd": os.getcwd(), "run": name}
         quoted = {key: shlex.quote(word) for key, word in words.items()}
-        (run / "guest").write_text(GUEST_SCRIPT.format(command=shlex.join(options.command), **quoted))
+        quoted |= {"cached": shlex.join(python_paths()), "command": shlex.join(options.command)}
+        (run / "guest").write_text(GUEST_SCRIPT.format(**quoted))
         log = stack.enter_context((options.console or run / "console").open("w+b", buffering=0))
         out, err = (stack.enter_context((run / name).open("w+b")) for name in ("out", "err"))
 
@@ -277,6 +293,7 @@ def boot(kernel: Kernel, options: argparse.Namespace) -> int:
 
         vng = ["env", f"PATH={search}", "vng", "-r", str(kernel.root / f"boot/vmlinuz-{kernel.release}")]
         vng += ["--disable-kvm", "--force-9p", "--cpus", options.cpus, "--memory", options.memory, "-v"]
+        vng += ["--qemu-opts=-virtfs local,path=/,mount_tag=matrix,security_model=none,readonly=on"]
         vng += ["--user", "root", *(f"--rwdir={path.resolve()}" for path in (run, *options.rw))]
         vng += [*(f"--append={parameter}" for parameter in options.append), "--", "sh", str(run / "guest")]
         deadline = time.monotonic() + options.timeout

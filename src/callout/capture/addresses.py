@@ -82,10 +82,13 @@ class Addresses:
             k["pointer"] = np.where(unreadable | (r["addrlen"] < 2), r["pointer"], 0)
             k["addrlen"], k["unreadable"] = r["addrlen"], unreadable
             codes, first = distinct(k)
-            self._asked = codes, [
-                Asked(bytes(data)[: max(0, min(length, 128))], length, pointer, bool(bad))
-                for data, pointer, length, bad in k[first].tolist()
-            ]
+            self._asked = (
+                codes,
+                [
+                    Asked(bytes(data)[: max(0, min(length, 128))], length, pointer, bool(bad))
+                    for data, pointer, length, bad in k[first].tolist()
+                ],
+            )
         return self._asked
 
     def sockaddr(self) -> Column:
@@ -101,7 +104,9 @@ class Addresses:
     def family(self) -> Column:
         """Family of the socket; of the address where there is no socket."""
         codes, addresses = self.asked()
-        asked = np.array([int.from_bytes(a.data[:2], "little") if a.known else -1 for a in addresses], np.int32)
+        asked = np.array(
+            [int.from_bytes(a.data[:2], "little") if a.known else -1 for a in addresses], np.int32
+        )
         numbers = np.where(self.r["family"] != 0, self.r["family"].astype(np.int32), asked[codes])
         return coded(numbers, lambda n: None if n < 0 else family_name(int(n)))
 
@@ -116,10 +121,13 @@ class Addresses:
             k["port"], k["family"] = np.where(used, r["dport"], 0), np.where(used, r["peer_family"], 0)
             k["asked"] = np.where(used, -1, asked_codes)
             codes, first = distinct(k)
-            self._peers = codes, [
-                Place(ip_text(bytes(ip), family), port) if index < 0 else place_of(asked[index])
-                for ip, port, family, index in k[first].tolist()
-            ]
+            self._peers = (
+                codes,
+                [
+                    Place(ip_text(bytes(ip), family), port) if index < 0 else place_of(asked[index])
+                    for ip, port, family, index in k[first].tolist()
+                ],
+            )
         return self._peers
 
     def destination(self, part: str) -> Column:
@@ -139,7 +147,10 @@ class Addresses:
         k["ip"] = whole(self.r["saddr"], 16)
         k["family"] = np.where(self.flag("FLAG_LOCAL"), self.r["peer_family"], 0)
         return coded(
-            k, lambda key: ip_text(key["ip"].tobytes(), int(key["family"])) if any(key["ip"].tobytes()) else None
+            k,
+            lambda key: (
+                ip_text(key["ip"].tobytes(), int(key["family"])) if any(key["ip"].tobytes()) else None
+            ),
         )
 
     def differing(self, name: str) -> tuple[Array, list[tuple[Asked, Place]]]:
@@ -166,7 +177,9 @@ class Addresses:
             copy = self._copies.get(int(self.r["id"][row]))
             entry = asked[asked_codes[row]]
             used = places[peer_codes[row]].text() if copy is None else decode_sockaddr(copy, entry.length)
-            values.append({"entry": entry.text(), "used": used, "when": "between entry and the kernel's copy"})
+            values.append(
+                {"entry": entry.text(), "used": used, "when": "between entry and the kernel's copy"}
+            )
         return Coded(codes, values)
 
     def rewritten_from(self) -> Column:
@@ -195,7 +208,9 @@ def used_text(place: Place) -> str | None:
     port = place.port.to_bytes(2, "big")
     if place.type == "ipv4":
         return decode_sockaddr(b"\2\0" + port + socket.inet_aton(place.ip) + bytes(8))
-    return decode_sockaddr(b"\x0a\0" + port + bytes(4) + socket.inet_pton(socket.AF_INET6, place.ip) + bytes(4))
+    return decode_sockaddr(
+        b"\x0a\0" + port + bytes(4) + socket.inet_pton(socket.AF_INET6, place.ip) + bytes(4)
+    )
 
 
 def ip_text(data: bytes, family: int) -> str | None:

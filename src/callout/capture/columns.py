@@ -32,7 +32,16 @@ TYPE_NAMES = {
     10: "SOCK_PACKET",
 }
 # IANA protocol numbers of sockets of the internet families; 262 is IPPROTO_MPTCP (include/uapi/linux/in.h)
-TRANSPORTS = {6: "tcp", 17: "udp", 1: "icmp", 58: "ipv6-icmp", 33: "dccp", 132: "sctp", 136: "udplite", 262: "mptcp"}
+TRANSPORTS = {
+    6: "tcp",
+    17: "udp",
+    1: "icmp",
+    58: "ipv6-icmp",
+    33: "dccp",
+    132: "sctp",
+    136: "udplite",
+    262: "mptcp",
+}
 
 
 class Decoder:
@@ -45,13 +54,16 @@ class Decoder:
             number: name.removeprefix("ENTRY_").lower() for name, number in btf.enum("entry_path").items()
         }
         self.deniers = {
-            number: name.removeprefix("DENIER_").lower() for name, number in btf.enum("denier").items() if number
+            number: name.removeprefix("DENIER_").lower()
+            for name, number in btf.enum("denier").items()
+            if number
         }
         self.drop_reason = drop_reasons or identity.drop_reason
         self.copies = Copies()
         self.associations = Associations(self.flags, self.phases)
         self._host = os.uname().nodename
         self._lost: dict[int, int] = {}
+        self.lost_now: list[int] = []  # attempts lost so far by each CPU, when a source knows
         self._offset = 0
 
     def offset(self) -> int:
@@ -75,9 +87,10 @@ class Decoder:
         self._lost.clear()
 
     def lost_before(self, records: Records) -> Column:
-        """How many records each CPU lost since its record before this one.
+        """How many records were lost before this one and after the one before.
 
-        A record cut off by an interrupt, or given up before it was submitted, has an older count: not a loss.
+        Each record carries the count of its own CPU. What other CPUs lost since (``lost_now``, read after the records)
+        goes to the last row. A record cut off by an interrupt has an older count: not a loss.
         """
         cpus, lost = records["cpu"], records["lost"].astype(np.int64)
         before = np.zeros(len(records), np.int64)
@@ -86,6 +99,9 @@ class Decoder:
             counts = np.maximum.accumulate(np.append(self._lost.get(cpu, 0), lost[rows]))
             before[rows] = np.diff(counts)
             self._lost[cpu] = int(counts[-1])
+        for cpu, count in enumerate(self.lost_now):
+            before[-1] += max(0, count - self._lost.get(cpu, 0))
+            self._lost[cpu] = max(count, self._lost.get(cpu, 0))
         return Plain(before, before != 0)
 
 

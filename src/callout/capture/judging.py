@@ -55,12 +55,16 @@ class Judging:
             k["local"] = (r["daddr"] == r["saddr"]).all(axis=1)
             k["bound"] = r["bound"] != 0
             codes, first = distinct(k)
-            found = [self._evidence(dict(zip(KEY.names or (), row, strict=True))) for row in k[first].tolist()]
+            found = [
+                self._evidence(dict(zip(KEY.names or (), row, strict=True))) for row in k[first].tolist()
+            ]
             self._judged = codes, [(e, judge(e)) for e in found]
         return self._judged
 
     def _evidence(self, v: dict[str, Any]) -> Evidence:
-        has = {name.removeprefix("FLAG_").lower(): bool(v["flags"] & bit) for name, bit in self._flags.items()}
+        has = {
+            name.removeprefix("FLAG_").lower(): bool(v["flags"] & bit) for name, bit in self._flags.items()
+        }
         return Evidence(
             family=v["family"], type=v["type"], protocol=v["protocol"],
             asked_family=0 if has["unreadable"] or v["addrlen"] < 2 else v["asked"],

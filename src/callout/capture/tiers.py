@@ -36,9 +36,13 @@ TIERS = (
         ),
         (0, 0),
         (
-            Program("trampoline_copy", "fentry/security_socket_connect", "the kernel's own copy of the address"),
+            Program(
+                "trampoline_copy", "fentry/security_socket_connect", "the kernel's own copy of the address"
+            ),
             Program("trampoline_lsm", "fexit/security_socket_connect", "refusals by a security module"),
-            Program("trampoline_cgroup", "fexit/__cgroup_bpf_run_filter_sock_addr", "refusals by a cgroup program"),
+            Program(
+                "trampoline_cgroup", "fexit/__cgroup_bpf_run_filter_sock_addr", "refusals by a cgroup program"
+            ),
             Program("trampoline_syn", "fentry/tcp_connect", "both ends of a SYN, to find it in ICMP errors"),
             Program("trampoline_icmp4", "fentry/tcp_v4_err", "type and code of ICMP errors"),
             Program("trampoline_icmp6", "fentry/tcp_v6_err", "type and code of ICMPv6 errors"),
@@ -54,7 +58,9 @@ TIERS = (
         (
             Program("kprobe_copy", "kprobe/security_socket_connect", "the kernel's own copy of the address"),
             Program("kprobe_lsm", "kretprobe/security_socket_connect", "refusals by a security module"),
-            Program("kprobe_cgroup", "kretprobe/__cgroup_bpf_run_filter_sock_addr", "refusals by a cgroup program"),
+            Program(
+                "kprobe_cgroup", "kretprobe/__cgroup_bpf_run_filter_sock_addr", "refusals by a cgroup program"
+            ),
             Program("kprobe_syn", "kprobe/tcp_connect", "both ends of a SYN, to find it in ICMP errors"),
             Program("kprobe_icmp4", "kprobe/tcp_v4_err", "type and code of ICMP errors"),
             Program("kprobe_icmp6", "kprobe/tcp_v6_err", "type and code of ICMPv6 errors"),
@@ -75,6 +81,7 @@ TIERS = (
 # Attached before the entry programs, so that no attempt is seen without its end.
 SOCKET_PROGRAMS = (
     Program("socket_state", "tp_btf/inet_sock_set_state", "final verdicts of TCP attempts"),
+    Program("socket_state_missed", "tp_btf/inet_sock_set_state", "verdicts during which another one came"),
     Program("socket_reset", "tp_btf/tcp_receive_reset", "whether a RST came"),
     Program("socket_retransmit", "tp_btf/tcp_retransmit_skb", "number of SYNs sent"),
     Program(
@@ -86,9 +93,13 @@ SOCKET_PROGRAMS = (
     Program("uring_submit_req", "tp_btf/io_uring_submit_req", "IORING_OP_CONNECT (Linux 6.4 and later)"),
     Program("uring_submit_sqe", "tp_btf/io_uring_submit_sqe", "IORING_OP_CONNECT (Linux 6.0 to 6.3)"),
     Program("uring_complete", "tp_btf/io_uring_complete", "results of IORING_OP_CONNECT"),
-    Program("socket_error", "tp_btf/inet_sk_error_report", "errors that come later for a connected UDP socket"),
+    Program(
+        "socket_error", "tp_btf/inet_sk_error_report", "errors that come later for a connected UDP socket"
+    ),
     Program("datagram_sendmsg4", "cgroup/sendmsg4", "datagrams sent to an IPv4 address without connect"),
     Program("datagram_sendmsg6", "cgroup/sendmsg6", "datagrams sent to an IPv6 address without connect"),
     Program("socket_drop", "tp_btf/kfree_skb", "whether this host's firewall dropped the packets"),
 )
+# Not attached: run once at the end of a trace.
+LEFTOVER = Program("leftover_calls", "iter/task", "calls that are still blocked when a trace ends")
 ESSENTIAL = frozenset({"socket_state"})

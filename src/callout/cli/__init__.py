@@ -113,7 +113,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
 
 def is_stuck() -> bool:
-    """Whether standard output holds what cannot be written: Python would complain at exit, with status 120."""
+    """Whether standard output holds what cannot be written: at exit Python would complain about it."""
     try:
         flush_output()
     except (CalloutError, BrokenPipeError):

@@ -57,6 +57,8 @@ class Output:
         with self._named():
             options = {"explain": True} if explain and name == "table" else {}
             self._sink: Sink = open_sink(name, target, **options)
+        # a sink that makes its file in the end keeps an earlier one, and its rows elsewhere
+        self._keeps_rows = hasattr(self._sink, "abandon")
         self.shows_totals = bool(getattr(self._sink, "shows_totals", False))
 
     def __enter__(self) -> Output:
@@ -67,8 +69,9 @@ class Output:
     ) -> None:
         if self.complete:
             return
-        if self.failed is None and (kind is None or issubclass(kind, Exception)):
-            self.close(None)
+        ended = kind is not None and issubclass(kind, Exception) and self.failed is None
+        if ended and not self._keeps_rows:
+            self.close(None)  # what led here is not the sink's: what it was given is written
         else:
             self._abandon()
 
@@ -96,8 +99,8 @@ class Output:
 
     def _abandon(self) -> None:
         """What is buffered goes nowhere, so that closing can neither fail nor wait."""
-        if abandon := getattr(self._sink, "abandon", None):
-            abandon()
+        if self._keeps_rows:
+            self._sink.abandon()  # type: ignore[attr-defined]
             return
         discard(self._target.stream.fileno())
         if self._target.path is not None:

@@ -43,17 +43,12 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Traces until there is a reason to stop."""
-    wanted = options.narrowing(args)
-    text = " ".join(args.filter)
     if args.source and (args.demo or args.tier or args.cgroup or args.phases):
         raise UsageError("--from reads a file: --demo, --tier, --cgroup and --phases are for live tracing")
-    if not args.source:
-        options.check_process(wanted.pids or ())
     from callout import pipeline
     from callout.narrowing import compile_wanted
     from callout.summary import Summary
 
-    compiled = compile_wanted(wanted, text, live=not args.source)
     stop = pipeline.Stop(count=args.count)
     summary = Summary()
     with ExitStack() as stack:
@@ -63,17 +58,21 @@ def run(args: argparse.Namespace) -> int:
             from callout.capture.files import open_file
 
             source = recorded = stack.enter_context(open_file(args.source, stop.now))
-        else:
+        places.check_places(args, recorded)  # first: nobody may see an old ready file, however this ends
+        wanted = options.narrowing(args)
+        if not args.source:
+            options.check_process(wanted.pids or ())
+        compiled = compile_wanted(wanted, " ".join(args.filter), live=not args.source)
+        if not args.source:
             from callout.capture import privileges
 
-            privileges.check()
-        places.check_places(args, recorded)
+            privileges.check()  # before the output is created
         out = stack.enter_context(output.open_output(args, explain=args.demo))
         stop.on_signals()  # not before: what was opened may have been a pipe without another end
         if not args.source:
             from callout.capture.kernel import KernelSource
 
-            source = stack.enter_context(KernelSource(compiled.kernel, args.tier))
+            source = stack.enter_context(KernelSource(compiled.kernel, args.tier, urgent=True))
         begin = demonstration(stack, stop) if args.demo else None
         if args.ready_file:
             places.create(args.ready_file)

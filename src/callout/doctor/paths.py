@@ -4,6 +4,7 @@ Rule of this file: data. A way is observed here when one of the programs that se
 tier (or is a socket program that loads); so new coverage is a name in one line. What the kernel does on each:
 net/socket.c (``__sys_connect``), io_uring/net.c (``io_connect`` calls ``__sys_connect_file``), net/ipv4/tcp.c
 (``tcp_sendmsg_fastopen``). System call tracepoints stay silent for i386 calls: kernel/trace/trace_syscalls.c.
+``callout doctor --selftest`` takes each of them and compares.
 """
 
 from __future__ import annotations
@@ -12,35 +13,47 @@ from typing import NamedTuple
 
 ANY_ABI = ("trampoline_connect_enter", "kprobe_connect_enter")  # hooks of __sys_connect
 NATIVE = (*ANY_ABI, "tracepoint_connect_enter")
+SOCKET = ("socket_state",)
+DATAGRAM = ("datagram_sendmsg4", "datagram_sendmsg6")
 
 
 class Path(NamedTuple):
     """One way: its name (as in ``connect.entry`` where it has one there), what it is, and who sees it.
 
-    ``machines``: where it exists (names of uname(2)); empty means everywhere.
+    ``partly_by`` see only ``part`` of it. ``machines``: where it exists (names of uname(2)); empty: everywhere.
     """
 
     name: str
     what: str
     seen_by: tuple[str, ...]
     machines: tuple[str, ...] = ()
+    partly_by: tuple[str, ...] = ()
+    part: str = ""
 
+
+FROM_SYN = "only TCP, from its SYN on, without the result of the call"
+X86 = ("x86_64",)
 
 PATHS = (
     Path("connect", "connect(2), TCP and UDP over IPv4 and IPv6", NATIVE),
-    Path("connect_ia32", "connect(2) of 32-bit processes (i386 number 362)", ANY_ABI, ("x86_64",)),
-    Path("socketcall", "socketcall(2) of 32-bit processes (i386 number 102)", ANY_ABI, ("x86_64",)),
-    Path("io_uring", "IORING_OP_CONNECT", ("uring_submit_req", "uring_submit_sqe")),
-    Path("sendto_fastopen", "TCP Fast Open: sendto(2) with MSG_FASTOPEN", ("socket_state",)),
-    Path("sendmsg_fastopen", "TCP Fast Open: sendmsg(2) with MSG_FASTOPEN", ("socket_state",)),
-    Path("sendto", "datagrams of sendto(2) without connect", ("datagram_sendmsg4",)),
-    Path("sendmsg", "datagrams of sendmsg(2) without connect", ("datagram_sendmsg4",)),
-    Path("sendmmsg", "datagrams of sendmmsg(2) without connect", ("datagram_sendmsg4",)),
+    Path("connect_ia32", "connect(2) of 32-bit processes (i386 number 362)", ANY_ABI, X86, SOCKET, FROM_SYN),
+    Path("socketcall", "socketcall(2) of 32-bit processes (i386 number 102)", ANY_ABI, X86, SOCKET, FROM_SYN),
+    Path("connect_x32", "connect(2) of x32 processes (number 42 of that table)", NATIVE, X86),
+    Path("io_uring", "IORING_OP_CONNECT", ("uring_submit_req", "uring_submit_sqe"), (), SOCKET, FROM_SYN),
+    Path("sendto_fastopen", "TCP Fast Open: sendto(2) with MSG_FASTOPEN", SOCKET),
+    Path("sendmsg_fastopen", "TCP Fast Open: sendmsg(2) with MSG_FASTOPEN", SOCKET),
+    Path("sendto", "datagrams of sendto(2) without connect", DATAGRAM),
+    Path("sendmsg", "datagrams of sendmsg(2) without connect", DATAGRAM),
+    Path("sendmmsg", "datagrams of sendmmsg(2) without connect", DATAGRAM),
     Path("unix", "connect(2) on AF_UNIX sockets", NATIVE),
+    Path("unix_sendto", "datagrams to an AF_UNIX address without connect", ()),
+    Path("netlink", "connect(2) on AF_NETLINK sockets", NATIVE),
+    Path("packet", "connect(2) on AF_PACKET sockets, which the kernel refuses", NATIVE),
+    Path("raw", "connect(2) on raw and ping sockets", NATIVE),
     Path("vsock", "connect(2) on AF_VSOCK sockets", NATIVE),
     Path("mptcp", "connect(2) on MPTCP sockets", NATIVE),
-    Path("mptcp_subflow", "further subflows of MPTCP, opened by the kernel", ("socket_state",)),
+    Path("mptcp_subflow", "further subflows of MPTCP, opened by the kernel", SOCKET),
     Path("sctp", "connect(2) on SCTP sockets", NATIVE),
     Path("sctp_connectx", "sctp_connectx(3): a socket option", ()),
-    Path("kernel", "sockets of the kernel itself (NFS, CIFS, ...)", ("socket_state",)),
+    Path("kernel", "sockets of the kernel itself (NFS, CIFS, ...), TCP only", SOCKET),
 )

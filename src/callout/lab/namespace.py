@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import socket
 import struct
-import subprocess
 from collections.abc import Callable
-from functools import cache
 
 from callout.errors import NotPermittedError
-from callout.lab import libc
+from callout.lab import libc, needs, router
+from callout.lab.tools import PACKAGES, feed, located
 from callout.lab.scenario import Scenario
 
 RUN = "/run"  # sockets with a path live here, on a file system that only the child sees
@@ -43,7 +41,6 @@ addr add 192.0.2.1/24 dev lab0
 NETWORK6 = "addr add 2001:db8::1/64 dev lab0 nodad\n"
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # netdevice(7), linux/sockios.h
 IFF_UP = 1
-PACKAGES = {"ip": "iproute2", "nft": "nftables"}
 
 
 def enter() -> Namespace:
@@ -68,6 +65,12 @@ def enter() -> Namespace:
             "kernel.apparmor_restrict_unprivileged_userns (Ubuntu); in a container: --cap-add SYS_ADMIN",
         ) from error
     return Namespace()
+
+
+def enter_alone() -> None:
+    """Moves this single-threaded process on into a network of its own: loopback and nothing else."""
+    libc.unshare(libc.CLONE_NEWNET)
+    loopback_up()
 
 
 def become_root(uid: int, gid: int) -> None:
@@ -104,26 +107,6 @@ class Namespace:
         if scenario.firewall and reason is None:
             reason = feed("nft", "-f", "-", text=TABLE.format(rules=scenario.firewall))
         return f"not possible here: {reason}" if reason else None
-
-
-@cache
-def located(tool: str) -> str | None:
-    """The path of a network tool, or None. It avoids RUN, below which NixOS has its tools."""
-    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # not in the PATH of ordinary users
-    found = shutil.which(tool, path=path)
-    return found and os.path.join(os.path.realpath(os.path.dirname(found)), os.path.basename(found))
-
-
-def feed(tool: str, *arguments: str, text: str) -> str | None:
-    """Runs a network tool on ``text``. Returns None, or why that did not work, in a few words."""
-    found = located(tool)
-    if found is None:
-        return f"{tool} is not installed (apt install {PACKAGES[tool]})"
-    done = subprocess.run([found, *arguments], input=text, text=True, capture_output=True, check=False)
-    if done.returncode == 0:
-        return None
-    told = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
-    return f"{tool} failed: {told}"
 
 
 def network() -> str | None:
@@ -173,4 +156,6 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "ipv6": ipv6,
     "sysctl": impatience,
     "tmpfs": files,
+    "router": router.build,
+    **needs.PROBES,
 }

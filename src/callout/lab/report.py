@@ -25,10 +25,10 @@ class Ready:
 class Attempt:
     """The truth about one attempt, from the process that made it.
 
-    ``return_``: 0 or -errno of the call. ``error``: name of the error that the application got in the end,
-    by the call or later by SO_ERROR; None for none, or where it did not wait. ``sockaddr``: the bytes in
-    hexadecimal, empty where a bare pointer was passed. ``time``: CLOCK_REALTIME just before the call, in
-    nanoseconds.
+    ``return_``: 0 or -errno of the call; None where it never came back, or was another call than connect(2).
+    ``error``: name of the error that the application got in the end, by the call or later by SO_ERROR; None
+    for none, or where it did not wait. ``sockaddr``: the bytes in hexadecimal, empty where a bare pointer was
+    passed. ``time``: CLOCK_REALTIME just before the call, in nanoseconds.
     """
 
     scenario: str
@@ -37,7 +37,7 @@ class Attempt:
     fd: int
     sockaddr: str
     addrlen: int
-    return_: int
+    return_: int | None
     error: str | None
     time: int
 

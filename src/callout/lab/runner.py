@@ -1,8 +1,8 @@
 """What happens inside the laboratory's child process, from its start to its end.
 
 Rule of this file: once ``run`` has entered the namespaces there is no way back, so it belongs into a process
-of its own (``child.spawn``). Order: set up, gate, scenarios that fork, threads for the slow ones, the rest
-one by one.
+of its own (``child.spawn``). Order: set up, gate, slow ones that need a process of their own, others that
+fork, threads for the slow ones, the rest one by one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import traceback
 from collections.abc import Sequence
 
 from callout.errors import NotPermittedError
-from callout.lab import libc, named
-from callout.lab.namespace import enter
+from callout.lab import libc, named, process
+from callout.lab.namespace import enter, enter_alone
 from callout.lab.report import Failed, Impossible, Ready, Refused, send
 from callout.lab.scenario import Scenario
 from callout.lab.world import World
@@ -58,16 +58,42 @@ def perform_all(scenarios: Sequence[Scenario], report_fd: int) -> list[str]:
             broken.append(scenario.name)
             send(report_fd, Failed(scenario.name, traceback.format_exc()))
 
+    def perform_alone(scenario: Scenario) -> None:
+        try:
+            if scenario.alone:
+                enter_alone()
+            scenario.act(World(scenario.name, report_fd))
+        except Exception:
+            send(report_fd, Failed(scenario.name, traceback.format_exc()))
+            os._exit(1)
+
+    def ended(scenario: Scenario, child: int) -> None:
+        if os.waitpid(child, 0)[1]:
+            broken.append(scenario.name)
+
+    started = [
+        (s, process.start(lambda s=s: perform_alone(s)))  # type: ignore[misc]
+        for s in scenarios
+        if s.slow and (s.forks or s.alone)
+    ]
     for scenario in scenarios:
-        if scenario.forks:
+        if scenario.alone and not scenario.slow:
+            ended(scenario, process.start(lambda s=scenario: perform_alone(s)))  # type: ignore[misc]
+        elif scenario.forks and not scenario.slow:
             perform(scenario)
     # Python 3.14 gives the thread's name to the kernel as comm
-    threads = [threading.Thread(target=perform, args=(s,), name=COMM) for s in scenarios if s.slow]
+    threads = [
+        threading.Thread(target=perform, args=(s,), name=COMM)
+        for s in scenarios
+        if s.slow and not (s.forks or s.alone)
+    ]
     for thread in threads:
         thread.start()
     for scenario in scenarios:
-        if not scenario.forks and not scenario.slow:
+        if not scenario.forks and not scenario.slow and not scenario.alone:
             perform(scenario)
     for thread in threads:
         thread.join()
+    for scenario, child in started:
+        ended(scenario, child)
     return broken

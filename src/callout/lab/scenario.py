@@ -5,8 +5,8 @@ Rule of this file: a description, nothing that acts. What ``needs`` may name is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,13 +18,27 @@ class Expected:
     """What becomes of one attempt, in the interface's words.
 
     ``errno`` is the error that the application gets in the end (None: none, or it never asks), ``return_``
-    what connect(2) itself returned: 0 or -errno. They differ where the verdict comes after the call.
+    what connect(2) itself returned: 0 or -errno. They differ where the verdict comes after the call. None:
+    the call never came back, or it was another call than connect(2).
+
+    ``cause`` is what all the evidence tells. A tier of programs that lacks some of it tells less:
+    ``without`` has the cause by the name of such a tier. ``seen_by`` names the tiers that can see the
+    attempt at all (None: all). ``fields`` are further fields of its row, None for one that must be absent.
+    ``late`` is a second row of the same attempt, for an error that comes to a socket without a connection.
     """
 
     verdict: str
     errno: str | None
     cause: str | None
-    return_: int
+    return_: int | None
+    without: Mapping[str, str] = field(default_factory=dict)
+    seen_by: tuple[str, ...] | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
+    late: Expected | None = None
+
+    def cause_on(self, tier: str) -> str | None:
+        """The cause that a tier of programs can tell."""
+        return self.without.get(tier, self.cause)
 
 
 @dataclass(frozen=True)
@@ -32,8 +46,10 @@ class Scenario:
     """One behaviour: ``act`` makes the attempts, ``expected`` has one entry for each, in order of the calls.
 
     ``firewall`` holds nftables rules for locally made packets and ``routes`` arguments of ip(8), one command
-    a line; both are in place before the attempts begin. ``slow`` means seconds: it runs in a thread beside
-    the others. ``forks`` means that it starts a process of its own: it runs before there are threads.
+    a line; both are in place before the attempts begin. ``slow`` means seconds: it runs beside the others,
+    in a thread. ``forks`` means that it starts processes of its own, so no thread may be there: it runs
+    first, and in a process of its own if it is slow. ``alone`` gives it a process and a network of its own,
+    for settings that would disturb others: loopback and nothing else, without ``firewall`` and ``routes``.
     ``demo`` marks the few that ``callout trace --demo`` shows.
     """
 
@@ -47,6 +63,7 @@ class Scenario:
     routes: str = ""
     slow: bool = False
     forks: bool = False
+    alone: bool = False
     demo: bool = False
 
     @property

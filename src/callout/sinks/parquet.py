@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,28 +70,38 @@ class ParquetSink:
                 "give a file in a directory that you may write to",
             ) from error
         self._out = Stream(self._file, clock)
+        self._rows = 0
 
     def write(self, batch: Batch) -> None:
-        """Records the rows in the journal, at most a moment later."""
-        self._out.write(batch)
+        """Records the rows in the journal, at most a moment later. Raises CalloutError."""
+        self._rows += len(batch)
+        with self._told():
+            self._out.write(batch)
 
     def close(self, summary: Summary | None) -> None:
         """Turns the journal into the file. When that fails the journal stays; raises CalloutError."""
-        self._out.close()
-        self._file.close()
-        try:
+        with self._told():
+            self._out.close()
+            self._file.close()
             convert(self.journal, self.path)
+        self.journal.unlink()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise CalloutError(
                 f"cannot write {self.path}: {error.strerror or error}",
-                f"the rows are in {self.journal}, which --from reads",
+                f"the rows up to here are in {self.journal}, which --from reads",
             ) from error
-        self.journal.unlink()
 
     def abandon(self) -> None:
-        """Lets go at once: the journal stays as it is."""
+        """Lets go at once: FILE stays as it was, and the journal with its rows too."""
         with suppress(OSError):  # what it still holds could not be written, or is not waited for
             self._file.close()
+        if not self._rows:
+            self.journal.unlink()
 
 
 def convert(journal: Path, path: Path) -> None:

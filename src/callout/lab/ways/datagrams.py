@@ -1,0 +1,90 @@
+"""Datagrams to an address, without connect(2): UDP and Unix.
+
+Source: send(2), sendmmsg(2), udp(7), unix(7). A receiver is bound, so that no ICMP error comes back.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from callout.lab.address import inet, inet6, unix
+from callout.lab.ways.base import HOST, HOST6, Made, Way, made_socket
+from callout.lab.ways.message import Message, send_message, send_messages
+
+NAME = "\0callout-ways"
+
+
+def receiver(host: str = HOST) -> tuple[socket.socket, bytes]:
+    """A bound UDP socket and its address."""
+    server = made_socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((host, 0))
+    pack = inet6 if ":" in host else inet
+    return server, pack(host, server.getsockname()[1])
+
+
+def sendto(host: str) -> Made:
+    """sendto(2) once."""
+    server, address = receiver(host)
+    with server, socket.socket(server.family, socket.SOCK_DGRAM) as caller:
+        caller.sendto(b"x", server.getsockname())
+        return Made(caller.fileno(), address, 0)
+
+
+def sendto4() -> Made:
+    """IPv4."""
+    return sendto(HOST)
+
+
+def sendto6() -> Made:
+    """IPv6."""
+    return sendto(HOST6)
+
+
+def sendmsg(host: str, several: bool = False) -> Made:
+    """sendmsg(2) or sendmmsg(2) of one datagram."""
+    server, address = receiver(host)
+    with server, socket.socket(server.family, socket.SOCK_DGRAM) as caller:
+        send = send_messages if several else send_message
+        return Made(caller.fileno(), address, send(caller, Message(address)))
+
+
+def sendmsg4() -> Made:
+    """IPv4."""
+    return sendmsg(HOST)
+
+
+def sendmsg6() -> Made:
+    """IPv6."""
+    return sendmsg(HOST6)
+
+
+def sendmmsg4() -> Made:
+    """IPv4."""
+    return sendmsg(HOST, several=True)
+
+
+def sendmmsg6() -> Made:
+    """IPv6."""
+    return sendmsg(HOST6, several=True)
+
+
+def unix_sendto() -> Made:
+    """A Unix datagram to an abstract name."""
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller,
+    ):
+        server.bind(NAME)
+        caller.sendto(b"x", NAME)
+        return Made(caller.fileno(), unix(NAME), 0)
+
+
+WAYS = (
+    Way("udp4_sendto", "sendto", "sendto(2), UDP over IPv4", "sendto", "associated", sendto4),
+    Way("udp6_sendto", "sendto", "sendto(2), UDP over IPv6", "sendto", "associated", sendto6),
+    Way("udp4_sendmsg", "sendmsg", "sendmsg(2), UDP over IPv4", "sendmsg", "associated", sendmsg4),
+    Way("udp6_sendmsg", "sendmsg", "sendmsg(2), UDP over IPv6", "sendmsg", "associated", sendmsg6),
+    Way("udp4_sendmmsg", "sendmmsg", "sendmmsg(2), UDP over IPv4", "sendmmsg", "associated", sendmmsg4),
+    Way("udp6_sendmmsg", "sendmmsg", "sendmmsg(2), UDP over IPv6", "sendmmsg", "associated", sendmmsg6),
+    Way("unix_sendto", "unix_sendto", "sendto(2), Unix datagrams", "sendto", "associated", unix_sendto),
+)

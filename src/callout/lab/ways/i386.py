@@ -1,0 +1,121 @@
+"""System calls of the i386 table from a 64-bit process: int 0x80 in a page below 4 GiB.
+
+Rule of this file: everything that the kernel is to read lies in that page. Where a kernel takes no i386 calls,
+the instruction faults and the process ends by SIGSEGV (``ia32_emulation=off``), which its parent tells.
+Numbers: arch/x86/entry/syscalls/syscall_32.tbl, include/uapi/linux/net.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import platform
+import socket
+import struct
+
+from callout.lab.address import inet
+from callout.lab.ways.base import DISCARD, HOST, Made, NotHere, Way, expect, listener
+from callout.lab.ways.datagrams import receiver
+
+MAP_32BIT = 0x40  # arch/x86/include/uapi/asm/mman.h
+NR_SOCKETCALL, NR_CONNECT = 102, 362
+SYS_CONNECT, SYS_SENDTO = 3, 11
+DATA = 1024  # where data begins in the page, behind the code
+
+
+class Page:
+    """Memory below 4 GiB that holds the instruction and the data of calls."""
+
+    def __init__(self) -> None:
+        if platform.machine() != "x86_64":
+            raise NotHere("i386 calls need x86-64")
+        protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+        try:
+            self._page = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_32BIT, protection)
+        except OSError as error:
+            raise NotHere(f"no memory may be both written and run ({error.strerror})") from error
+        self._anchor = ctypes.c_char.from_buffer(self._page)
+        self._at = ctypes.addressof(self._anchor)
+        self._used = DATA
+
+    def put(self, data: bytes) -> int:
+        """Stores data; returns its address."""
+        place, self._used = self._used, self._used + (len(data) + 15 & ~15)
+        self._page[place : place + len(data)] = data
+        return self._at + place
+
+    def call(self, number: int, first: int, second: int, third: int = 0) -> int:
+        """A system call with up to three arguments: its result or -errno."""
+        # push rbx; mov eax, number; mov ebx, edi; mov ecx, esi; int 0x80; pop rbx; ret; edx is in place already
+        code = b"\x53\xb8" + struct.pack("=I", number) + b"\x89\xfb\x89\xf1\xcd\x80\x5b\xc3"
+        self._page[: len(code)] = code
+        function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)(self._at)
+        result: int = function(first, second, third)
+        if result == -errno.ENOSYS:
+            raise NotHere("this kernel does not have the i386 call")
+        return result
+
+
+def by_number(caller: socket.socket, address: bytes) -> Made:
+    """connect(2) by its own number."""
+    page = Page()
+    return Made(
+        caller.fileno(), address, expect(page.call(NR_CONNECT, caller.fileno(), page.put(address), len(address)))
+    )
+
+
+def by_socketcall(caller: socket.socket, address: bytes) -> Made:
+    """connect(2) by socketcall(2), which takes its arguments from memory."""
+    page = Page()
+    arguments = page.put(struct.pack("=III", caller.fileno(), page.put(address), len(address)))
+    return Made(caller.fileno(), address, expect(page.call(NR_SOCKETCALL, SYS_CONNECT, arguments)))
+
+
+def connect_tcp() -> Made:
+    """TCP."""
+    server, address = listener()
+    with server, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
+        return by_number(caller, address)
+
+
+def connect_udp() -> Made:
+    """UDP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        return by_number(caller, inet(HOST, DISCARD))
+
+
+def socketcall_tcp() -> Made:
+    """TCP."""
+    server, address = listener()
+    with server, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
+        return by_socketcall(caller, address)
+
+
+def socketcall_udp() -> Made:
+    """UDP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        return by_socketcall(caller, inet(HOST, DISCARD))
+
+
+def socketcall_sendto() -> Made:
+    """A UDP datagram by socketcall(2)."""
+    page = Page()
+    server, address = receiver()
+    with server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        words = (caller.fileno(), page.put(b"x"), 1, 0, page.put(address), len(address))
+        result = page.call(NR_SOCKETCALL, SYS_SENDTO, page.put(struct.pack("=6I", *words)))
+        return Made(caller.fileno(), address, min(0, expect(result)))
+
+
+WAYS = (
+    Way("i386_tcp", "connect_ia32", "connect(2) of i386, TCP", "connect_ia32", "established", connect_tcp,
+        in_part=True),
+    Way("i386_udp", "connect_ia32", "connect(2) of i386, UDP", "connect_ia32", "associated", connect_udp),
+    Way("socketcall_tcp", "socketcall", "connect(2) by socketcall(2) of i386, TCP", "socketcall", "established",
+        socketcall_tcp, in_part=True),
+    Way("socketcall_udp", "socketcall", "connect(2) by socketcall(2) of i386, UDP", "socketcall", "associated",
+        socketcall_udp),
+    Way("socketcall_sendto", "sendto", "sendto(2) by socketcall(2) of i386, UDP", "sendto", "associated",
+        socketcall_sendto),
+)  # fmt: skip

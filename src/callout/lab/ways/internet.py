@@ -1,0 +1,179 @@
+"""connect(2) and its like on internet sockets: TCP, UDP, MPTCP, SCTP, raw and ping sockets, Fast Open.
+
+Sources: tcp(7), udp(7), raw(7), icmp(7), Documentation/networking/mptcp.rst, sctp(7), RFC 7413.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+
+from callout.lab.address import UNSPEC, inet, inet6
+from callout.lab.ways.base import (
+    DISCARD,
+    HOST,
+    HOST6,
+    Made,
+    NotHere,
+    Way,
+    connect,
+    expect,
+    listener,
+    made_socket,
+    outcome,
+)
+from callout.lab.ways.message import Message, send_message, send_messages, system_call
+
+TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
+IPPROTO_SCTP, IPPROTO_MPTCP = 132, 262  # include/uapi/linux/in.h
+MSG_FASTOPEN = 0x20000000  # include/linux/socket.h
+TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE = 30, 34  # include/uapi/linux/tcp.h
+SCTP_SOCKOPT_CONNECTX = 110  # include/uapi/linux/sctp.h
+X32_CONNECT = 0x40000000 | 42  # arch/x86/entry/syscalls/syscall_64.tbl
+PING_GROUPS = "/proc/sys/net/ipv4/ping_group_range"
+
+
+def stream(host: str, protocol: int = 0) -> Made:
+    """A stream socket to a TCP listener."""
+    caller = made_socket(socket.AF_INET6 if ":" in host else socket.AF_INET, TCP, protocol)
+    server, address = listener(host)
+    with server, caller:
+        return connect(caller, address)
+
+
+def tcp4() -> Made:
+    """IPv4."""
+    return stream(HOST)
+
+
+def tcp6() -> Made:
+    """IPv6."""
+    return stream(HOST6)
+
+
+def mptcp() -> Made:
+    """An MPTCP socket, which falls back to TCP as the listener has none."""
+    return stream(HOST, IPPROTO_MPTCP)
+
+
+def udp4() -> Made:
+    """A peer is set."""
+    with socket.socket(socket.AF_INET, UDP) as caller:
+        return connect(caller, inet(HOST, DISCARD))
+
+
+def udp6() -> Made:
+    """A peer is set."""
+    with made_socket(socket.AF_INET6, UDP) as caller:
+        return connect(caller, inet6(HOST6, DISCARD))
+
+
+def unspec() -> Made:
+    """A socket without a peer, so that this is the only attempt on it."""
+    with socket.socket(socket.AF_INET, UDP) as caller:
+        return connect(caller, UNSPEC)
+
+
+def x32() -> Made:
+    """The x32 table of x86-64; only kernels started with ``syscall.x32=y`` take it."""
+    if platform.machine() != "x86_64":
+        raise NotHere("x32 is of x86-64")
+    server, address = listener()
+    with server, socket.socket(socket.AF_INET, TCP) as caller:
+        result = system_call(X32_CONNECT, caller.fileno(), address, len(address))
+        return Made(caller.fileno(), address, expect(result))
+
+
+def raw() -> Made:
+    """A raw socket; nothing is sent."""
+    with made_socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as caller:
+        return connect(caller, inet(HOST, 0))
+
+
+def ping() -> Made:
+    """A socket of unprivileged ping(8); each network namespace says which groups may have one."""
+    with open(PING_GROUPS, "w") as file:
+        file.write(f"{os.getegid()} {os.getegid()}")
+    with made_socket(socket.AF_INET, UDP, socket.IPPROTO_ICMP) as caller:
+        return connect(caller, inet(HOST, 0))
+
+
+def sctp_pair() -> tuple[socket.socket, socket.socket, bytes]:
+    """An SCTP listener, a caller, and the listener's address."""
+    server = made_socket(socket.AF_INET, TCP, IPPROTO_SCTP)
+    server.bind((HOST, 0))
+    server.listen()
+    return server, made_socket(socket.AF_INET, TCP, IPPROTO_SCTP), inet(HOST, server.getsockname()[1])
+
+
+def sctp() -> Made:
+    """A one-to-one socket."""
+    server, caller, address = sctp_pair()
+    with server, caller:
+        return connect(caller, address)
+
+
+def sctp_connectx() -> Made:
+    """The socket option behind sctp_connectx(3); it returns the number of the association."""
+    server, caller, address = sctp_pair()
+    with server, caller:
+        caller.setsockopt(IPPROTO_SCTP, SCTP_SOCKOPT_CONNECTX, address)
+        return Made(caller.fileno(), address, 0)
+
+
+def fastopen_sendto() -> Made:
+    """Without a cookie yet, so that the data goes out after an ordinary handshake."""
+    server, address = listener()
+    with server, socket.socket(socket.AF_INET, TCP) as caller:
+        caller.sendto(b"x", MSG_FASTOPEN, server.getsockname())
+        return Made(caller.fileno(), address, 0)
+
+
+def fastopen_sendmsg() -> Made:
+    """As above, by sendmsg(2)."""
+    server, address = listener()
+    with server, socket.socket(socket.AF_INET, TCP) as caller:
+        return Made(caller.fileno(), address, send_message(caller, Message(address), MSG_FASTOPEN))
+
+
+def fastopen_sendmmsg() -> Made:
+    """As above, by sendmmsg(2)."""
+    server, address = listener()
+    with server, socket.socket(socket.AF_INET, TCP) as caller:
+        return Made(caller.fileno(), address, send_messages(caller, Message(address), MSG_FASTOPEN))
+
+
+def fastopen_connect() -> Made:
+    """connect(2) returns 0 and sends nothing; the first data takes the SYN along (tcp_fastopen_defer_connect)."""
+    server, address = listener()
+    with server, socket.socket(socket.AF_INET, TCP) as caller:
+        caller.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
+        caller.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 1)
+        made = connect(caller, address)
+        caller.send(b"x")
+        outcome(caller, -115)
+        return made
+
+
+WAYS = (
+    Way("tcp4", "connect", "connect(2), TCP over IPv4", "connect", "established", tcp4),
+    Way("tcp6", "connect", "connect(2), TCP over IPv6", "connect", "established", tcp6),
+    Way("udp4", "connect", "connect(2), UDP over IPv4", "connect", "associated", udp4),
+    Way("udp6", "connect", "connect(2), UDP over IPv6", "connect", "associated", udp6),
+    Way("unspec", "connect", "connect(2) with AF_UNSPEC", "connect", "dissolved", unspec),
+    Way("raw", "raw", "connect(2) on a raw socket", "connect", "associated", raw),
+    Way("ping", "raw", "connect(2) on a ping socket", "connect", "associated", ping),
+    Way("connect_x32", "connect_x32", "connect(2) of the x32 ABI", None, "established", x32, in_part=True),
+    Way("mptcp", "mptcp", "connect(2) on an MPTCP socket", "connect", "established", mptcp),
+    Way("sctp", "sctp", "connect(2) on an SCTP socket", "connect", "established", sctp),
+    Way("sctp_connectx", "sctp_connectx", "sctp_connectx(3)", None, "established", sctp_connectx),
+    Way("fastopen_sendto", "sendto_fastopen", "sendto(2) with MSG_FASTOPEN", "sendto_fastopen", "established",
+        fastopen_sendto),
+    Way("fastopen_sendmsg", "sendmsg_fastopen", "sendmsg(2) with MSG_FASTOPEN", "sendmsg_fastopen", "established",
+        fastopen_sendmsg),
+    Way("fastopen_sendmmsg", "sendmsg_fastopen", "sendmmsg(2) with MSG_FASTOPEN", "sendmsg_fastopen", "established",
+        fastopen_sendmmsg),
+    Way("fastopen_connect", "connect", "connect(2) after TCP_FASTOPEN_CONNECT, then send(2)", "connect", "established",
+        fastopen_connect),
+)  # fmt: skip

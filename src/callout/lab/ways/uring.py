@@ -1,0 +1,112 @@
+"""Attempts by io_uring: submitted at once, by a worker, by the polling thread, on a direct descriptor, cancelled.
+
+Source: io_uring_enter(2); io_uring/net.c (io_connect, io_sendmsg).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Callable
+
+from callout.lab.address import inet
+from callout.lab.ways import ring
+from callout.lab.ways.base import DISCARD, HOST, Made, NotHere, Way, listener
+from callout.lab.ways.datagrams import receiver
+from callout.lab.ways.internet import MSG_FASTOPEN
+from callout.lab.ways.message import Message
+from callout.lab.world import World
+
+TIMEOUT_NS = 20_000_000  # a linked timeout is what this way is about
+UNKNOWN = (-errno.EINVAL, -errno.EOPNOTSUPP)  # an operation that this kernel's io_uring lacks
+
+
+def known(result: int) -> int:
+    """A result, unless it says that the operation does not exist."""
+    if result in UNKNOWN:
+        raise NotHere("io_uring of this kernel lacks the operation")
+    return min(0, result)
+
+
+def connect(flags: int = 0, poll: bool = False) -> Callable[[], Made]:
+    """IORING_OP_CONNECT of TCP to a listener."""
+
+    def act() -> Made:
+        server, address = listener()
+        with server, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
+            submitter, pinned = ring.Ring(poll), ring.Pinned(address)
+            (result,) = submitter.run([ring.connect_entry(caller.fileno(), pinned, len(address), flags)])
+            return Made(caller.fileno(), address, known(result))
+
+    return act
+
+
+def udp() -> Made:
+    """A peer is set."""
+    address = inet(HOST, DISCARD)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        pinned = ring.Pinned(address)
+        (result,) = ring.Ring().run([ring.connect_entry(caller.fileno(), pinned, len(address))])
+        return Made(caller.fileno(), address, known(result))
+
+
+def direct() -> Made:
+    """A socket of the ring's own table: it has no number in the process."""
+    server, address = listener()
+    with server, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
+        submitter, pinned = ring.Ring(), ring.Pinned(address)
+        place = submitter.register(caller)
+        (result,) = submitter.run([ring.connect_entry(place, pinned, len(address), ring.FIXED_FILE)])
+        return Made(None, address, known(result))
+
+
+def cancelled() -> Made:
+    """Nobody answers, and a linked timeout cancels it."""
+    server = World.silent(HOST, 0)
+    address = inet(HOST, server.getsockname()[1])
+    with server, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
+        pinned, timeout = ring.Pinned(address), ring.Pinned(struct.pack("=qq", 0, TIMEOUT_NS))
+        result, _ = ring.Ring().run(
+            [
+                ring.connect_entry(caller.fileno(), pinned, len(address), ring.IO_LINK),
+                ring.entry(ring.LINK_TIMEOUT, -1, timeout.at, length=1),
+            ]
+        )
+        return Made(caller.fileno(), address, known(result))
+
+
+def sendmsg() -> Made:
+    """A datagram to an address."""
+    server, address = receiver()
+    with server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        message = Message(address)
+        (result,) = ring.Ring().run([ring.sendmsg_entry(caller.fileno(), message)])
+        return Made(caller.fileno(), address, known(result))
+
+
+def fastopen() -> Made:
+    """TCP Fast Open."""
+    server, address = listener()
+    with server, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
+        message = Message(address)
+        (result,) = ring.Ring().run([ring.sendmsg_entry(caller.fileno(), message, MSG_FASTOPEN)])
+        return Made(caller.fileno(), address, known(result))
+
+
+def way(name: str, path: str, what: str, verdict: str, act: Callable[[], Made], in_part: bool = True) -> Way:
+    """One that comes in by io_uring."""
+    return Way(name, path, what, "io_uring", verdict, act, in_part)
+
+
+WAYS = (
+    way("uring_tcp", "io_uring", "IORING_OP_CONNECT, TCP", "established", connect()),
+    way("uring_udp", "io_uring", "IORING_OP_CONNECT, UDP", "associated", udp, in_part=False),
+    way("uring_async", "io_uring", "IORING_OP_CONNECT in a worker (IOSQE_ASYNC)", "established", connect(ring.ASYNC)),
+    way("uring_sqpoll", "io_uring", "IORING_OP_CONNECT in the polling thread (SQPOLL)", "established",
+        connect(poll=True)),
+    way("uring_direct", "io_uring", "IORING_OP_CONNECT on a direct descriptor", "established", direct),
+    way("uring_cancelled", "io_uring", "IORING_OP_CONNECT cancelled by a linked timeout", "aborted", cancelled),
+    way("uring_sendmsg", "sendmsg", "IORING_OP_SENDMSG, UDP", "associated", sendmsg),
+    way("uring_fastopen", "sendmsg_fastopen", "IORING_OP_SENDMSG with MSG_FASTOPEN", "established", fastopen),
+)  # fmt: skip

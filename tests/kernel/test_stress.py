@@ -1,0 +1,137 @@
+"""Fifty processes making mixed attempts at once: each that they log themselves has exactly one row, with its verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callout.capture.files import open_file
+
+from .watch import PATIENCE, finish, traced
+
+pytestmark = pytest.mark.kernel
+SECONDS = float(os.environ.get("CALLOUT_STRESS_SECONDS", "30"))
+PROCESSES = 50
+COMM = "callout-stress"
+COLUMNS = ("process.pid", "@timestamp", "connect.return", "connect.verdict", "connect.errno")
+
+ACTOR = r"""
+import ctypes, errno, json, os, random, select, socket, struct, sys, time
+log, seconds, seed = open(sys.argv[1], "w"), float(sys.argv[2]), int(sys.argv[3])
+chance = random.Random(seed)
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(15, b"callout-stress", 0, 0, 0)
+server = socket.create_server(("127.0.0.1", 0), backlog=64)
+listening = server.getsockname()
+path = sys.argv[1] + ".socket"
+local = socket.socket(socket.AF_UNIX); local.bind(path); local.listen(64)
+closed = socket.socket(); closed.bind(("127.0.0.1", 0)); refusing = closed.getsockname()
+silent = socket.create_server(("127.0.0.1", 0))
+drop = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # a classic filter that drops every packet
+silent.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HxxxxxxQ", 1, ctypes.addressof(drop)))
+unanswered = silent.getsockname()
+
+def said(what, result, verdict, error):
+    log.write(json.dumps([what, result, verdict, error]) + "\n")
+
+def result(s, address):
+    return -s.connect_ex(address)
+
+def tcp():
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        said("tcp", result(s, listening), "established", None)
+        server.accept()[0].close()
+def refused():
+    with socket.socket() as s:
+        said("refused", result(s, refusing), "refused", "ECONNREFUSED")
+def nonblocking():
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.setblocking(False)
+        r = result(s, listening)
+        select.select([], [s], [])
+        said("nonblocking", r, "established", None)
+        server.accept()[0].close()
+def nonblocking_refused():
+    with socket.socket() as s:
+        s.setblocking(False)
+        r = result(s, refusing)
+        select.select([], [s], [])
+        assert s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+        said("nonblocking_refused", r, "refused", "ECONNREFUSED")
+def abandoned():
+    s = socket.socket(); s.setblocking(False)
+    r = result(s, unanswered)
+    s.close()
+    said("abandoned", r, "aborted", None)
+def udp():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        said("udp", result(s, ("127.0.0.1", 9)), "associated", None)
+def unix():
+    with socket.socket(socket.AF_UNIX) as s:
+        said("unix", result(s, path), "established", None)
+        local.accept()[0].close()
+def missing():
+    with socket.socket(socket.AF_UNIX) as s:
+        said("missing", result(s, path + "-not"), "unreachable", "ENOENT")
+def bad_descriptor():
+    address = struct.pack("H", 2) + bytes(14)
+    r = libc.connect(-1, address, 16)
+    said("bad_descriptor", -ctypes.get_errno() if r else 0, "invalid", "EBADF")
+
+ways = [tcp, refused, nonblocking, nonblocking_refused, abandoned, udp, unix, missing, bad_descriptor]
+sys.stdin.readline()
+end = time.monotonic() + seconds
+while time.monotonic() < end:
+    chance.choice(ways)()
+log.close()
+"""
+
+
+def test_each_attempt_has_one_row(tmp_path: Path) -> None:
+    logs = [tmp_path / str(i) for i in range(PROCESSES)]
+    actors = [
+        subprocess.Popen(
+            ["unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, "-c", ACTOR,
+             str(log), str(SECONDS), str(i)],
+            stdin=subprocess.PIPE,
+        )
+        for i, log in enumerate(logs)
+    ]  # fmt: skip
+    file, summary = tmp_path / "rows.arrow", tmp_path / "summary"
+    try:
+        with traced(tmp_path, "-w", str(file), "--comm", COMM, "--summary", str(summary)) as tracer:
+            for actor in actors:
+                assert actor.stdin
+                actor.stdin.write(b"\n")
+                actor.stdin.close()
+            for actor in actors:
+                assert actor.wait(SECONDS + PATIENCE * 3) == 0
+            finish(tracer)
+    finally:
+        for actor in actors:
+            actor.kill()
+            actor.wait()
+    totals = json.loads(summary.read_text())
+    assert (totals["lost"], totals["extra"]) == (0, {})
+    seen: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    with open_file(str(file)) as source:
+        for batch in source.batches():
+            nothing = [None] * len(batch)
+            columns = [batch.column(name).tolist() if name in batch else nothing for name in COLUMNS]
+            for pid, *rest in zip(*columns, strict=True):
+                seen[pid].append(tuple(rest))
+    assert totals["attempts"] == totals["rows"] == sum(map(len, seen.values()))
+    for actor, log in zip(actors, logs, strict=True):
+        made = [tuple(json.loads(line)[1:]) for line in log.read_text().splitlines()]
+        assert [row[1:] for row in sorted(seen.pop(actor.pid))] == made
+    assert not seen
+    assert totals["rows"] > PROCESSES

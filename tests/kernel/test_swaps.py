@@ -1,0 +1,105 @@
+"""Sockaddr swaps (TOCTOU): a hostile thread changes the address while the kernel copies it.
+
+The truth is the socket's own peer (getpeername); what a row says was read at entry is its sockaddr. They differ
+exactly where connect.swapped says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from callout.capture.kernel import KernelSource
+from callout.narrowing import Narrowing
+
+from .watch import PATIENCE, Watch
+
+pytestmark = pytest.mark.kernel
+RACES = int(os.environ.get("CALLOUT_RACES", "100000"))
+
+RACER = r"""
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct sockaddr_in shared;
+static volatile int over;
+
+static void *swap(void *unused)
+{
+	while (!over) { /* two whole addresses: one byte tells them apart, so a copy is never a mixture */
+		((volatile unsigned char *)&shared.sin_addr)[3] = 1;
+		((volatile unsigned char *)&shared.sin_addr)[3] = 2;
+	}
+	return unused;
+}
+
+int main(int argc, char **argv)
+{
+	int races = atoi(argv[1]), s = socket(AF_INET, SOCK_DGRAM, 0);
+	pthread_t thread;
+	unsigned char *used = malloc(races);
+
+	shared.sin_family = AF_INET;
+	shared.sin_port = htons(9);
+	shared.sin_addr.s_addr = htonl(0x7f000001);
+	if (getchar() == EOF || s < 0)
+		return 1;
+	pthread_create(&thread, NULL, swap, NULL);
+	for (int i = 0; i < races; i++) {
+		struct sockaddr_in peer;
+		socklen_t size = sizeof(peer);
+
+		if (connect(s, (struct sockaddr *)&shared, sizeof(shared)) || getpeername(s, (struct sockaddr *)&peer, &size))
+			return 2;
+		used[i] = ntohl(peer.sin_addr.s_addr) & 0xff;
+	}
+	over = 1;
+	pthread_join(thread, NULL);
+	return fwrite(used, 1, races, stdout) != (size_t)races;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def racer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not shutil.which("gcc"):
+        pytest.skip("gcc is not installed")
+    place = tmp_path_factory.mktemp("racer")
+    source, program = place / "racer.c", place / "racer"
+    source.write_text(RACER)
+    subprocess.run(["gcc", "-O1", "-pthread", "-o", str(program), str(source)], check=True)
+    return program
+
+
+def test_every_swap_is_flagged_and_none_falsely(racer: Path) -> None:
+    process = subprocess.Popen([racer, str(RACES)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin and process.stdout
+    with KernelSource(Narrowing(pids=frozenset({process.pid}))) as source:
+        watch = Watch(source)
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        rows = watch.until(lambda seen: len(seen) >= RACES, PATIENCE * 10)
+        truth = process.stdout.read()
+        process.stdout.close()
+        assert process.wait(PATIENCE) == 0
+    assert len(rows) == len(truth) == RACES
+    swaps = 0
+    for row, used in zip(rows, truth, strict=True):
+        assert row["destination.ip"] == f"127.0.0.{used}"
+        differs = f'"127.0.0.{used}"' not in row["connect.sockaddr"]
+        assert ("connect.swapped" in row) == differs, row
+        assert "connect.rewritten_from" not in row
+        if differs:
+            swaps += 1
+            assert row["connect.swapped"]["entry"] == row["connect.sockaddr"]
+            assert f"127.0.0.{used}" in row["connect.swapped"]["used"]
+    assert swaps > 0 or os.cpu_count() == 1, "no race was ever lost: the test shows nothing"
+
