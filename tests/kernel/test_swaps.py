@@ -79,14 +79,15 @@ def racer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-def test_every_swap_is_flagged_and_none_falsely(racer: Path) -> None:
+def swaps_of(racer: Path) -> int:
+    """One run: every row is checked against the truth; returns how many addresses were swapped."""
     process = subprocess.Popen([racer, str(RACES)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin and process.stdout
-    with KernelSource(Narrowing(pids=frozenset({process.pid}))) as source:
+    with KernelSource(Narrowing(pids=frozenset({process.pid})), urgent=True) as source:
         watch = Watch(source)
         process.stdin.write(b"\n")
         process.stdin.close()
-        rows = watch.until(lambda seen: len(seen) >= RACES, PATIENCE * 10)
+        rows = watch.until(lambda seen: len(seen) >= RACES or source.counters().lost > 0, PATIENCE * 5)
         truth = process.stdout.read()
         process.stdout.close()
         assert process.wait(PATIENCE) == 0
@@ -101,5 +102,11 @@ def test_every_swap_is_flagged_and_none_falsely(racer: Path) -> None:
             swaps += 1
             assert row["connect.swapped"]["entry"] == row["connect.sockaddr"]
             assert f"127.0.0.{used}" in row["connect.swapped"]["used"]
-    assert swaps > 0 or os.cpu_count() == 1, "no race was ever lost: the test shows nothing"
+    return swaps
 
+
+def test_every_swap_is_flagged_and_none_falsely(racer: Path) -> None:
+    if os.cpu_count() == 1:
+        pytest.skip("a race needs two processors")
+    # on a busy machine the two threads may hardly ever run at the same time: then another run
+    assert any(swaps_of(racer) for _ in range(20)), "no race was ever lost: the test shows nothing"
