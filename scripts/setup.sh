@@ -52,6 +52,7 @@ fi
 if [ "${1:-}" = --test ]; then
 	need bpftool bpftool
 	need strace strace
+	need jq jq
 	need setpriv util-linux
 	need bpftrace bpftrace
 	need qemu-system-x86_64 qemu-system-x86

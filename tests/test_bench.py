@@ -86,7 +86,7 @@ def test_every_command_has_only_known_placeholders() -> None:
             },
             Tally(2, 0),
         ),
-        (summary_tally, {"summary": '{"attempts":9,"rows":6,"lost":{"ring":2,"sink":1}}'}, Tally(6, 3)),
+        (summary_tally, {"summary": '{"attempts":9,"rows":6,"lost":3}'}, Tally(6, 3)),
         (no_tally, {}, Tally(0, 0)),
     ],
 )

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from callout.cause import meanings
-from callout.cause import judge
+from callout.cause import judge, meanings
 from callout.verdict import Evidence
 
 INET, INET6, UNIX, VSOCK = socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, 40

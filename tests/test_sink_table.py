@@ -74,7 +74,7 @@ AT_120 = r"""
 … 7 attempts lost here
 12:00:00.123 curl[4242]         → 93.184.216.34:443                         attempt …
                                 → ?                                         pending
-"""  # noqa: E501
+"""
 
 AT_60 = r"""
 curl[4242]         → 93.184.216.34:443   established  12.3ms

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callout.cause import meanings
-from callout.cause import judge
+from callout.cause import judge, meanings
 from callout.verdict import BY_ERRNO, ERESTARTSYS, SUCCESS, VERDICTS, Evidence, errno_name
 
 ESTABLISHED, CLOSE = 1, 7  # net/tcp_states.h

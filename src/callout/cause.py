@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from callout.verdict import ERESTARTSYS, SUCCESS, Evidence, errno_name, error_of, verdict_of, routed_away
+from callout.verdict import ERESTARTSYS, SUCCESS, Evidence, errno_name, error_of, routed_away, verdict_of
 
 AF_UNIX, AF_INET, AF_INET6 = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6
 SHORTEST = {AF_INET: 16, AF_INET6: 24, AF_UNIX: 3, 16: 12, 40: 16}  # least addrlen by family of the socket

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from callout.batch import Batch
+from callout.pattern import Patterns, habits
 from callout.summary import Summary
 
 if TYPE_CHECKING:
@@ -87,22 +88,33 @@ class Stop:
 
 
 def flow(
-    source: Source, summary: Summary, stop: Stop, mask: Callable[[Batch], Array] | None = None
+    source: Source,
+    summary: Summary,
+    stop: Stop,
+    mask: Callable[[Batch], Array] | None = None,
+    all_rows: bool = True,
 ) -> Iterator[Batch]:
     """The rows asked for, batch by batch, until there is a reason to stop, and those that are left then.
 
-    Everything that the source yields is counted: as rows, or as hidden where the mask or ``stop.count`` keeps
-    it back. An empty batch says that time has passed. The summary is complete once the iterator has ended.
+    Client habits get their name before the mask sees them; without ``all_rows`` they are set aside after it.
+    Everything that the source yields is counted: as rows, as habits set aside, or as hidden where the mask or
+    ``stop.count`` keeps it back. An empty batch says that time has passed. The summary is complete once the iterator has ended.
     """
     began = time.monotonic()
     room = stop.count
+    patterns = Patterns()
 
     def passing(batch: Batch) -> Batch:
         nonlocal room
+        if len(batch):
+            patterns.mark(batch)
         if len(batch) and mask is not None:
             wanted = mask(batch)
             summary.hide(batch.select(~wanted))
             batch = batch.select(wanted)
+        if not all_rows and (aside := habits(batch)) is not None:
+            summary.set_aside(batch.select(aside))
+            batch = batch.select(~aside)
         if room is not None:
             if len(batch) > room:
                 summary.hide(batch.select(np.arange(room, len(batch))))
@@ -125,15 +137,20 @@ def flow(
 
 
 def run(
-    source: Source, sink: Sink, summary: Summary, stop: Stop, mask: Callable[[Batch], Array] | None = None
+    source: Source,
+    sink: Sink,
+    summary: Summary,
+    stop: Stop,
+    mask: Callable[[Batch], Array] | None = None,
+    all_rows: bool = True,
 ) -> None:
-    """Moves everything from source to sink. What is left when it stops is written too.
+    """Moves everything from source to sink, as ``flow`` says. What is left when it stops is written too.
 
     An error of the sink stops the source in good order first: what could not be written is counted as lost.
     """
     failure: Exception | None = None
     unwritten = Summary()
-    for batch in flow(source, summary, stop, mask):
+    for batch in flow(source, summary, stop, mask, all_rows):
         if failure is None:
             try:
                 sink.write(batch)

@@ -1,7 +1,7 @@
 """What a run came to: attempts, verdicts, and everything that is missing.
 
-Rule of this file: counts only, and cheap to import. Attempts made = rows + hidden + withheld + lost, always
-(``Summary`` says it exactly), and a loss is never silent.
+Rule of this file: counts only, and cheap to import. Attempts made are rows, hidden, habits, withheld or lost,
+always (``Summary`` says it exactly), and a loss is never silent.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ class Summary:
 
     ``attempts`` were made; ``rows`` were handed to the output (the extra rows of --phases included);
     ``hidden`` were kept back here, by the filter or because they came after the last row asked for;
+    ``habits`` too, by the name of each, because they are client habits that are no failures;
     ``withheld`` were kept back by the kernel side; ``lost`` were seen but never got here, or could not be
     written. ``extra`` counts whatever else a source could not follow, by its own words (``orphaned``: the
     kernel side gave them up). ``seconds`` is how long the run took.
 
-    At the end of a run ``attempts = rows - extra rows + hidden + withheld + lost + orphaned``. Attempts that
-    are still under way then are rows too, with the verdict `pending`.
+    At the end of a run ``attempts = rows - extra rows + hidden + habits + withheld + lost + orphaned``.
+    Attempts that are still under way then are rows too, with the verdict `pending`.
     """
 
     attempts: int = 0
@@ -42,6 +43,7 @@ class Summary:
     lost: int = 0
     withheld: int = 0
     hidden: int = 0
+    habits: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     extra: dict[str, int] = field(default_factory=dict)
@@ -58,6 +60,11 @@ class Summary:
         self.hidden += made
         self.attempts += made
 
+    def set_aside(self, batch: Batch) -> None:
+        """Counts the attempts of a batch of client habits that is kept back, each by its pattern."""
+        self.habits.update(_tally(batch, "connect.pattern"))
+        self.attempts += len(batch)
+
     def lose(self, unwritten: Summary) -> None:
         """Turns rows that were counted before they could not be written into losses."""
         self.rows -= unwritten.rows
@@ -72,6 +79,7 @@ class Summary:
             "lost": self.lost,
             "withheld": self.withheld,
             "hidden": self.hidden,
+            "habits": dict(self.habits.most_common()),
             "verdicts": dict(self.by_gravity()),
             "seconds": self.seconds,
             "extra": dict(self.extra),
@@ -96,6 +104,11 @@ class Summary:
         if any(count for count, _ in kept):
             told = ", ".join([f"{count:,} {where}" for count, where in kept if count])
             lines.append(f"not shown: {told}")
+        if self.habits:
+            number = self.habits.total()
+            one = "a client habit" if number == 1 else f"{number:,} client habits"
+            parts = [(f"{count:,} {name}", "") for name, count in self.habits.most_common()]
+            lines += _wrap(f"not shown: {one} (see --all): ", parts, width, color)
         if self.extra:
             told = ", ".join([f"{count:,} {what}" for what, count in self.extra.items()])
             lines.append(paint(f"not followed to the end: {told}", "yellow", color))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,9 +30,12 @@ print("ready", flush=True); sys.stdin.readline()
 
 def test_blocked_calls_are_pending_rows(tmp_path: Path) -> None:
     actor = subprocess.Popen(
-        [sys.executable, "-c", BLOCKED, str(tmp_path / "socket")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", BLOCKED, str(tmp_path / "socket")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
-    assert actor.stdin and actor.stdout
+    assert actor.stdin
+    assert actor.stdout
     summary = tmp_path / "summary"
     try:
         with traced(
@@ -41,7 +45,7 @@ def test_blocked_calls_are_pending_rows(tmp_path: Path) -> None:
             actor.stdin.flush()
             assert actor.stdout.readline() == b"ready\n"
             assert tracer.stdout
-            begun = []
+            begun: list[dict[str, Any]] = []
             while len(begun) < 4:  # three attempts, and the verdict of the first
                 begun.append(json.loads(tracer.stdout.readline()))
             rows, _ = finish(tracer)

@@ -20,12 +20,21 @@ from .watch import watch
 
 pytestmark = pytest.mark.kernel
 LIBC = ctypes.CDLL(None, use_errno=True)
-VOLATILE = ("@timestamp", "event.duration", "process.start", "process.entity_id", "connect.id", "connect.cookie")
+VOLATILE = (
+    "@timestamp",
+    "event.duration",
+    "process.start",
+    "process.entity_id",
+    "connect.id",
+    "connect.cookie",
+)
 
 
 def connect(fd: int, address: int | bytes, length: int) -> int:
     """connect(2) itself: 0 or -errno."""
-    result: int = LIBC.connect(fd, address if isinstance(address, bytes) else ctypes.c_void_p(address), length)
+    result: int = LIBC.connect(
+        fd, address if isinstance(address, bytes) else ctypes.c_void_p(address), length
+    )
     return -ctypes.get_errno() if result < 0 else result
 
 
@@ -86,8 +95,17 @@ def test_udp_over_ipv6() -> None:
         row = w.rows(1)[0]
         local = client.getsockname()
     told = {name: row[name] for name in ("source.ip", "source.port", "destination.ip", "destination.port")}
-    assert told == {"source.ip": "::1", "source.port": local[1], "destination.ip": "::1", "destination.port": 9}
-    assert (row["connect.verdict"], row["network.transport"], row["network.type"]) == ("associated", "udp", "ipv6")
+    assert told == {
+        "source.ip": "::1",
+        "source.port": local[1],
+        "destination.ip": "::1",
+        "destination.port": 9,
+    }
+    assert (row["connect.verdict"], row["network.transport"], row["network.type"]) == (
+        "associated",
+        "udp",
+        "ipv6",
+    )
 
 
 @pytest.mark.parametrize("name", [b"\0callout-test\0\0", b"\0\xff\x1b[31m"], ids=["trailing", "control"])
@@ -111,8 +129,32 @@ def test_every_length_and_family_as_the_kernel_gets_it() -> None:
     wanted = []
     with watch() as w:
         for family in (*range(0, 48), 255, 65535):
-            for length in (0, 1, 2, 3, 8, 12, 16, 17, 20, 24, 28, 32, 36, 64, 88, 96, 108, 110, 111, 127, 128):
-                data = (struct.pack("H", family) + bytes((i * 37 + family) % 256 for i in range(126)))[:length]
+            for length in (
+                0,
+                1,
+                2,
+                3,
+                8,
+                12,
+                16,
+                17,
+                20,
+                24,
+                28,
+                32,
+                36,
+                64,
+                88,
+                96,
+                108,
+                110,
+                111,
+                127,
+                128,
+            ):
+                data = (struct.pack("H", family) + bytes((i * 37 + family) % 256 for i in range(126)))[
+                    :length
+                ]
                 start = base + page - length  # the byte after the last one cannot be read
                 ctypes.memmove(start, data, length)
                 assert connect(-1, start, length) == -errno.EBADF
@@ -127,7 +169,12 @@ def test_every_length_and_family_as_the_kernel_gets_it() -> None:
 def test_unreadable_and_odd_lengths_print_the_pointer() -> None:
     with watch() as w, socket.socket() as client:
         fd = client.fileno()
-        cases = [(0x10, 16, errno.EFAULT), (0, 16, errno.EFAULT), (0x10, -1, errno.EINVAL), (0x10, 129, errno.EINVAL)]
+        cases = [
+            (0x10, 16, errno.EFAULT),
+            (0, 16, errno.EFAULT),
+            (0x10, -1, errno.EINVAL),
+            (0x10, 129, errno.EINVAL),
+        ]
         for pointer, length, error in cases:
             assert connect(fd, pointer, length) == -error
         rows = w.rows(len(cases))

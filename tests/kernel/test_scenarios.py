@@ -23,7 +23,9 @@ pytestmark = pytest.mark.kernel
 class Seen:
     """One run of all scenarios: the laboratory's own truth beside the tracer's rows."""
 
-    def __init__(self, attempts: list[Attempt], rows: list[dict[str, Any]], impossible: dict[str, str]) -> None:
+    def __init__(
+        self, attempts: list[Attempt], rows: list[dict[str, Any]], impossible: dict[str, str]
+    ) -> None:
         self.attempts = attempts
         self.rows = rows
         self.impossible = impossible
@@ -33,7 +35,9 @@ class Seen:
         pairs = []
         for tid in {attempt.tid for attempt in self.attempts}:
             made = sorted((a for a in self.attempts if a.tid == tid), key=lambda a: a.time)
-            rows = sorted((r for r in self.rows if r["process.thread.id"] == tid), key=lambda r: r["@timestamp"])
+            rows = sorted(
+                (r for r in self.rows if r["process.thread.id"] == tid), key=lambda r: r["@timestamp"]
+            )
             assert len(made) == len(rows), (tid, made, rows)
             pairs += [(a, r) for a, r in zip(made, rows, strict=True) if a.scenario == scenario]
         return sorted(pairs, key=lambda pair: pair[0].time)
@@ -59,7 +63,12 @@ def test_scenario(seen: Seen, scenario: Scenario) -> None:
     assert len(pairs) == len(scenario.expected)
     for (attempt, row), expected in zip(pairs, scenario.expected, strict=True):
         assert row["connect.return"] == attempt.return_
-        told = (row["connect.verdict"], row.get("connect.errno"), row.get("connect.cause"), row["connect.return"])
+        told = (
+            row["connect.verdict"],
+            row.get("connect.errno"),
+            row.get("connect.cause"),
+            row["connect.return"],
+        )
         assert told == (expected.verdict, expected.errno, expected.cause, expected.return_)
         if attempt.error is not None:
             assert row["connect.errno"] == attempt.error

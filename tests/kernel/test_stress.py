@@ -1,4 +1,4 @@
-"""Fifty processes making mixed attempts at once: each that they log themselves has exactly one row, with its verdict."""
+"""Fifty processes making mixed attempts at once: each that they log has exactly one row, with its verdict."""
 
 from __future__ import annotations
 

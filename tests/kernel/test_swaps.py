@@ -82,7 +82,8 @@ def racer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def swaps_of(racer: Path) -> int:
     """One run: every row is checked against the truth; returns how many addresses were swapped."""
     process = subprocess.Popen([racer, str(RACES)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin and process.stdout
+    assert process.stdin
+    assert process.stdout
     with KernelSource(Narrowing(pids=frozenset({process.pid})), urgent=True) as source:
         watch = Watch(source)
         process.stdin.write(b"\n")

@@ -6,7 +6,7 @@ Rule of this file: each distinct address is decoded once; what the kernel used w
 from __future__ import annotations
 
 import socket
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 

@@ -23,7 +23,8 @@ KEY = np.dtype(
         ("family", "u2"), ("type", "u1"), ("state", "u1"), ("protocol", "u2"), ("asked", "u2"),
         ("addrlen", "i4"), ("ret", "i4"),
         ("flags", "u4"), ("err", "u2"), ("soft", "u2"),
-        ("drop", "u2"), ("syns", "u1"), ("phase", "u1"), ("local", "u1"), ("bound", "u1"), ("entry", "u1"), ("denier", "u1"),
+        ("drop", "u2"), ("syns", "u1"), ("phase", "u1"), ("local", "u1"), ("bound", "u1"), ("entry", "u1"),
+        ("denier", "u1"),
         ("icmp_type", "u1"), ("icmp_code", "u1"), ("pad", "V6"),
     ]
 )  # fmt: skip

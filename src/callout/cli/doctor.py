@@ -2,6 +2,10 @@
 
 Every BPF program is loaded and attached for a moment, alone; nothing stays behind. Needs no privileges, but
 without them the programs cannot be tried. Exit status: 0 if tracing works here, 3 if it does not.
+
+With --selftest it makes one real attempt by every way out of a process, in a network namespace of its own, under
+a live trace, and tells which were seen. Exit status then: 0 if all that callout claims to see was seen, 1 if
+not, 3 if tracing does not work here.
 """
 
 from __future__ import annotations
@@ -9,7 +13,15 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from callout.errors import UsageError
+
+if TYPE_CHECKING:
+    from callout.doctor.facts import Check
 
 FORMATS = ("table", "ndjson")
 WIDTH = 80  # wider lines are harder to read, and reports get pasted into mails
@@ -24,19 +36,51 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help=f"{', '.join(FORMATS)} (table on a terminal, ndjson in a pipe)",
     )
+    parser.add_argument("--selftest", action="store_true", help="take every way out once and see what is seen")
+    parser.add_argument("--tier", metavar="TIER", help="for --selftest: trampoline, kprobe, tracepoint (the best)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Examines this host and prints what was found."""
+    wants_lines = (args.output or ("table" if sys.stdout.isatty() else "ndjson")) == "ndjson"
+    if args.selftest:
+        return selftest(args.tier, wants_lines)
+    if args.tier is not None:
+        raise UsageError("--tier goes with --selftest", "without it, all tiers are tried")
     from callout.doctor import host, programs, report, screen
 
     checks = report.report(programs.gather(host.gather()))
-    terminal = sys.stdout.isatty()
-    if (args.output or ("table" if terminal else "ndjson")) == "ndjson":
-        text = screen.ndjson(checks)
-    else:
-        width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if terminal else WIDTH
-        color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        text = screen.table(checks, width, color)
-    sys.stdout.write(text)
+    sys.stdout.write(screen.ndjson(checks) if wants_lines else table(checks))
     return 0 if report.can_trace(checks) else 3
+
+
+def selftest(tier: str | None, wants_lines: bool) -> int:
+    """Takes every way out and prints what was seen."""
+    from callout.doctor import findings, selftest
+
+    before = signal.signal(signal.SIGTERM, ended)
+    try:
+        observed = selftest.observe(tier)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    found = findings.findings(observed)
+    if wants_lines:
+        sys.stdout.write(findings.ndjson(found, observed.tier, os.uname().release))
+    else:
+        sys.stdout.write(table(list(findings.checks(found, observed.tier))))
+    return 1 if any(finding.broken for finding in found) else 0
+
+
+def ended(number: int, frame: object) -> None:
+    """Ends in good order, so that the cgroup of the test is removed."""
+    sys.exit(128 + number)
+
+
+def table(checks: Sequence[Check]) -> str:
+    """The screen as this terminal, if it is one, takes it."""
+    from callout.doctor import screen
+
+    terminal = sys.stdout.isatty()
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if terminal else WIDTH
+    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return screen.table(checks, width, color)

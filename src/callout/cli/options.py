@@ -154,7 +154,7 @@ def narrowing(args: argparse.Namespace) -> Narrowing:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """-o -w --for --count --ready-file."""
+    """-o -w --all -v --for --count --ready-file --summary."""
     from callout.sinks import FORMATS
 
     group = parser.add_argument_group("output")
@@ -166,6 +166,17 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(FORMATS)} (table on a terminal, ndjson in a pipe)",
     )
     group.add_argument("-w", "--write", metavar="FILE", help="to this file instead of standard output")
+    group.add_argument(
+        "--all",
+        action="store_true",
+        help="in the table: also client habits that are no failures (connect.pattern), which it only counts",
+    )
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="in ndjson, arrow and parquet: also connect.origin",
+    )
     group.add_argument(
         "--for",
         dest="seconds",

@@ -18,6 +18,7 @@ from callout.lab.ways.stage import Taken
 from callout.sockaddr import decode_sockaddr
 
 Result: TypeAlias = Literal["seen", "partly", "wrong", "not seen", "not here", "failed"]
+NEVER = ("swapped", "rewritten_from")  # nobody touches an address here
 PLACES = {path.name: path for path in PATHS}
 
 
@@ -100,6 +101,8 @@ def judge(way: Way, taken: Taken | None, observed: Observed) -> Finding:
         why = "although it is claimed" if claim else reason(PLACES[way.path], observed)
         return Finding(way, "not seen", claim, why=why, note=taken.made.note)
     missing, wrong = compared(way, taken.made, rows[0])
+    if rows[0]["connect.id"] in observed.late:
+        wrong = (*wrong, "its row came only when the trace ended")
     if len(rows) > 1:
         wrong = (*wrong, f"in {len(rows)} rows: {', '.join(map(brief, rows))}")
     result: Result = "wrong" if wrong else "partly" if missing else "seen"
@@ -115,6 +118,7 @@ def compared(way: Way, made: Made, row: dict[str, Any]) -> tuple[tuple[str, ...]
             missing.append(name)
         elif told != value:
             wrong.append(f"{name} is {told}, not {value}")
+    wrong += [f"it says {name}" for name in NEVER if row.get(f"connect.{name}") is not None]
     return tuple(missing), tuple(wrong)
 
 

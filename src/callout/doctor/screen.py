@@ -19,6 +19,7 @@ HEADINGS = {
     "tier": "entry of the call: tiers of programs, best first",
     "socket": "after the call: programs that follow the socket",
     "path": "ways out, and what observes them here",
+    "way": "ways out, each taken once",
 }
 STATE_WIDTH = 6
 COLORS = {"ok": "32", "warn": "33", "no": "31"}

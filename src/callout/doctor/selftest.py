@@ -35,6 +35,7 @@ class Observed(NamedTuple):
     attached: frozenset[str]
     taken: list[Taken]
     rows: dict[int, list[dict[str, Any]]]
+    late: frozenset[int]  # attempts whose row came only when the trace ended
     hierarchy: bool  # whether there is a cgroup v2 hierarchy
 
 
@@ -85,16 +86,18 @@ def observe(tier: str | None = None) -> Observed:
             attached = frozenset(state.program.name for state in source.states if state.error is None)
             stage.release()
             rows = list(gather(source, stage))
+            late = list(ending(source))
             taken = stage.taken()
             name = source.tier.name
     found: dict[int, list[dict[str, Any]]] = {}
-    for row in rows:
+    for row in (*rows, *late):
         found.setdefault(row["process.pid"], []).append(row)
-    return Observed(name, attached, taken, found, root is not None)
+    ids = frozenset(row["connect.id"] for row in late)
+    return Observed(name, attached, taken, found, ids, root is not None)
 
 
 def gather(source: KernelSource, stage: Stage) -> Iterator[dict[str, Any]]:
-    """All rows up to the mark and what is under way then; after PATIENCE those that have come."""
+    """All rows up to the mark; without it, those that have come after PATIENCE."""
     end = None
     marked = False
     while not marked and (end is None or time.monotonic() < end):
@@ -106,6 +109,10 @@ def gather(source: KernelSource, stage: Stage) -> Iterator[dict[str, Any]]:
             end = time.monotonic() + PATIENCE
         if not len(batch):
             source.wait()
+
+
+def ending(source: KernelSource) -> Iterator[dict[str, Any]]:
+    """What is under way or in the ring after the mark, by detaching."""
     for batch in source.finish(Summary()):
         if len(batch):
             yield from batch.rows()

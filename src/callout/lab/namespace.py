@@ -19,8 +19,8 @@ from collections.abc import Callable
 
 from callout.errors import NotPermittedError
 from callout.lab import libc, needs, router
-from callout.lab.tools import PACKAGES, feed, located
 from callout.lab.scenario import Scenario
+from callout.lab.tools import PACKAGES, feed, located
 
 RUN = "/run"  # sockets with a path live here, on a file system that only the child sees
 SYN_RETRIES = "/proc/sys/net/ipv4/tcp_syn_retries"

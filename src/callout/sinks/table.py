@@ -44,6 +44,7 @@ COLUMNS = (
     "connect.errno",
     "connect.cause",
     "connect.lost_before",
+    "connect.pattern",
 )
 
 
@@ -65,6 +66,7 @@ class Row(NamedTuple):
     error: str | None
     cause: str | None
     lost: int | None
+    pattern: str | None
 
 
 def rows_of(batch: Batch, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
@@ -112,10 +114,12 @@ class TableSink:
             said = "attempt …" if row.action == "attempt" else escape(row.action or "")
             shade, late = "dim", ""
         else:
-            said, shade = escape(row.verdict), verdict_color(row.verdict)
+            # a client habit is no failure, whatever its verdict
+            said, shade = escape(row.verdict), "dim" if row.pattern else verdict_color(row.verdict)
             late = "" if row.took is None else "  " + duration(row.took)
         reason, code = escape(row.cause or ""), escape(row.error or "")
         why = f"{code}: {reason}" if code and reason else code or reason
+        why = ", ".join([part for part in (why, escape(row.pattern or "")) if part])
         choices = [(f"{said} ({why})", late), (f"{said} ({why})", "")] if why else []
         choices += [(said, late), (said, "")]
         fixed = len(time) + width(who) + 3 + 2

@@ -25,9 +25,9 @@ PATIENCE = 30  # seconds after which the kernel ends an attempt that hangs; emul
 STACK = 800  # characters of a traceback that a report keeps: all reports together must fit into the pipe
 
 
-def tell(fd: int, **report: object) -> None:
+def tell(pipe: int, /, **report: object) -> None:
     """Writes one report."""
-    os.write(fd, json.dumps(report).encode() + b"\n")
+    os.write(pipe, json.dumps(report).encode() + b"\n")
 
 
 def take(way: Way, fd: int) -> None:

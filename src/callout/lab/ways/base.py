@@ -22,7 +22,7 @@ HOST, HOST6 = "127.0.0.1", "::1"
 DISCARD = 9  # RFC 863: a port that nobody listens on here
 
 
-class NotHere(Exception):  # noqa: N818 - a finding, not an error
+class NotHere(Exception):
     """A way that this kernel or machine does not have; the text says why."""
 
 

@@ -40,6 +40,15 @@ def sendto6() -> Made:
     return sendto(HOST6)
 
 
+def sendto_mapped() -> Made:
+    """An IPv6 socket to an IPv4 peer by its mapped address (ipv6(7))."""
+    server, _ = receiver(HOST)
+    with server, made_socket(socket.AF_INET6, socket.SOCK_DGRAM) as caller:
+        port = server.getsockname()[1]
+        caller.sendto(b"x", (f"::ffff:{HOST}", port))
+        return Made(caller.fileno(), inet6(f"::ffff:{HOST}", port), 0)
+
+
 def sendmsg(host: str, several: bool = False) -> Made:
     """sendmsg(2) or sendmmsg(2) of one datagram."""
     server, address = receiver(host)
@@ -82,6 +91,7 @@ def unix_sendto() -> Made:
 WAYS = (
     Way("udp4_sendto", "sendto", "sendto(2), UDP over IPv4", "sendto", "associated", sendto4),
     Way("udp6_sendto", "sendto", "sendto(2), UDP over IPv6", "sendto", "associated", sendto6),
+    Way("mapped_sendto", "sendto", "sendto(2), UDP to a mapped IPv4 address", "sendto", "associated", sendto_mapped),
     Way("udp4_sendmsg", "sendmsg", "sendmsg(2), UDP over IPv4", "sendmsg", "associated", sendmsg4),
     Way("udp6_sendmsg", "sendmsg", "sendmsg(2), UDP over IPv6", "sendmsg", "associated", sendmsg6),
     Way("udp4_sendmmsg", "sendmmsg", "sendmmsg(2), UDP over IPv4", "sendmmsg", "associated", sendmmsg4),

@@ -5,6 +5,7 @@ Sources: tcp(7), udp(7), raw(7), icmp(7), Documentation/networking/mptcp.rst, sc
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import socket
@@ -29,6 +30,7 @@ TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 IPPROTO_SCTP, IPPROTO_MPTCP = 132, 262  # include/uapi/linux/in.h
 MSG_FASTOPEN = 0x20000000  # include/linux/socket.h
 TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE = 30, 34  # include/uapi/linux/tcp.h
+TCP_SYN_SENT = 2  # include/net/tcp_states.h
 SCTP_SOCKOPT_CONNECTX = 110  # include/uapi/linux/sctp.h
 X32_CONNECT = 0x40000000 | 42  # arch/x86/entry/syscalls/syscall_64.tbl
 PING_GROUPS = "/proc/sys/net/ipv4/ping_group_range"
@@ -67,6 +69,26 @@ def udp6() -> Made:
     """A peer is set."""
     with made_socket(socket.AF_INET6, UDP) as caller:
         return connect(caller, inet6(HOST6, DISCARD))
+
+
+def mapped(kind: int) -> Made:
+    """An IPv4 peer by its mapped address, on an IPv6 socket (ipv6(7))."""
+    server = socket.socket(socket.AF_INET, kind)
+    server.bind((HOST, 0))
+    if kind == TCP:
+        server.listen()
+    with server, made_socket(socket.AF_INET6, kind) as caller:
+        return connect(caller, inet6(f"::ffff:{HOST}", server.getsockname()[1]))
+
+
+def tcp_mapped() -> Made:
+    """TCP."""
+    return mapped(TCP)
+
+
+def udp_mapped() -> Made:
+    """UDP."""
+    return mapped(UDP)
 
 
 def unspec() -> Made:
@@ -151,8 +173,10 @@ def fastopen_connect() -> Made:
         caller.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
         caller.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 1)
         made = connect(caller, address)
+        if caller.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != bytes([TCP_SYN_SENT]):
+            raise NotHere("the kernel did not put the SYN off (see the sysctl net.ipv4.tcp_fastopen)")
         caller.send(b"x")
-        outcome(caller, -115)
+        outcome(caller, -errno.EINPROGRESS)
         return made
 
 
@@ -161,6 +185,8 @@ WAYS = (
     Way("tcp6", "connect", "connect(2), TCP over IPv6", "connect", "established", tcp6),
     Way("udp4", "connect", "connect(2), UDP over IPv4", "connect", "associated", udp4),
     Way("udp6", "connect", "connect(2), UDP over IPv6", "connect", "associated", udp6),
+    Way("tcp_mapped", "connect", "connect(2), TCP to a mapped IPv4 address", "connect", "established", tcp_mapped),
+    Way("udp_mapped", "connect", "connect(2), UDP to a mapped IPv4 address", "connect", "associated", udp_mapped),
     Way("unspec", "connect", "connect(2) with AF_UNSPEC", "connect", "dissolved", unspec),
     Way("raw", "raw", "connect(2) on a raw socket", "connect", "associated", raw),
     Way("ping", "raw", "connect(2) on a ping socket", "connect", "associated", ping),

@@ -1,0 +1,164 @@
+"""TCP Fast Open: the first data go with the SYN, so connect(2) has nothing to do, and returns 0 at once.
+
+Only a second connection can do so: the first fetches a cookie from the server.
+Behaviour: tcp(7) (TCP_FASTOPEN, TCP_FASTOPEN_CONNECT), RFC 7413, net/ipv4/tcp_fastopen.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from callout.lab.address import inet
+from callout.lab.outcomes import (
+    CONNECTED_ALREADY,
+    ESTABLISHED,
+    ESTABLISHED_LATER,
+    UNDER_WAY_ALREADY,
+)
+from callout.lab.scenario import Expected, Scenario
+from callout.lab.world import World
+
+HOST = "127.0.0.1"
+TCP_SYNCNT, TCP_FASTOPEN_CONNECT = 7, 30  # include/uapi/linux/tcp.h
+MSG_FASTOPEN = 0x2000_0000  # include/linux/socket.h
+BOTH = "3"  # sysctl tcp_fastopen: as client and as server
+
+
+def server(world: World, port: int) -> socket.socket:
+    """A listener that gives out cookies."""
+    listener = world.listener(HOST, port)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 5)
+    return listener
+
+
+def fast(world: World, blocking: bool = True) -> socket.socket:
+    """A socket whose connect(2) leaves the SYN to the first write."""
+    caller = world.tcp(blocking=blocking)
+    caller.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
+    return caller
+
+
+def fetch_cookie(world: World, port: int) -> None:
+    """A first connection, whose SYN asks for a cookie. Cookies are kept by host, not by port."""
+    with server(world, port), fast(world) as caller:
+        world.connect(caller, inet(HOST, port))
+
+
+def deferred(world: World) -> None:
+    """With a cookie the call returns 0 at once, and the SYN goes with the data."""
+    with world.sysctl("ipv4/tcp_fastopen", BOTH):
+        fetch_cookie(world, 8260)
+        with server(world, 8260), fast(world) as caller:
+            world.connect(caller, inet(HOST, 8260))
+            caller.send(b"x")
+
+
+def cookie_later(world: World) -> None:
+    """Without a cookie a non-blocking call is like any other."""
+    with world.sysctl("ipv4/tcp_fastopen", BOTH), server(world, 8261), fast(world, blocking=False) as caller:
+        world.connect(caller, inet(HOST, 8261), wait=True)
+
+
+def refused(world: World) -> None:
+    """With a cookie the call returns 0 though nobody listens: the first write tells."""
+    with world.sysctl("ipv4/tcp_fastopen", BOTH):
+        fetch_cookie(world, 8262)
+        with fast(world) as caller:
+            attempt = world.begin(caller, inet(HOST, 8263))
+            try:
+                caller.send(b"x")
+            except OSError as error:
+                world.tell(attempt, error.errno or 0)
+
+
+def unanswered(world: World) -> None:
+    """With a cookie the call returns 0, and the first write waits in vain."""
+    with world.sysctl("ipv4/tcp_fastopen", BOTH):
+        fetch_cookie(world, 8264)
+        with world.silent(HOST, 8265), fast(world) as caller:
+            caller.setsockopt(socket.IPPROTO_TCP, TCP_SYNCNT, 1)
+            attempt = world.begin(caller, inet(HOST, 8265))
+            try:
+                caller.send(b"x")
+            except OSError as error:
+                world.tell(attempt, error.errno or 0)
+
+
+def unsent(world: World) -> None:
+    """With a cookie the call returns 0; called again and closed without a write, it never sent a packet."""
+    with world.sysctl("ipv4/tcp_fastopen", BOTH):
+        fetch_cookie(world, 8266)
+        with server(world, 8266), fast(world) as caller:
+            world.connect(caller, inet(HOST, 8266))
+            world.connect(caller, inet(HOST, 8266))
+
+
+def sendto(world: World, caller: socket.socket, address: bytes) -> None:
+    """sendto(2) with MSG_FASTOPEN, reported with the error that it returns."""
+    attempt = world.about(caller, address)
+    host = (HOST, int.from_bytes(address[2:4], "big"))
+    try:
+        caller.sendto(b"x", MSG_FASTOPEN, host)
+    except OSError as error:
+        world.tell(attempt, error.errno if error.errno != errno.EINPROGRESS else 0)
+    else:
+        world.tell(attempt)
+
+
+def sent_then_called(world: World) -> None:
+    """sendto(2) asks for a cookie and says EINPROGRESS; connect(2) finds the attempt under way."""
+    with (
+        world.sysctl("ipv4/tcp_fastopen", BOTH),
+        world.silent(HOST, 8267),
+        world.tcp(blocking=False) as caller,
+    ):
+        sendto(world, caller, inet(HOST, 8267))
+        world.connect(caller, inet(HOST, 8267))
+
+
+def switched_off(world: World) -> None:
+    """Where Fast Open is off, sendto(2) makes no attempt."""
+    with world.sysctl("ipv4/tcp_fastopen", "0"), world.listener(HOST, 8268), world.tcp() as caller:
+        sendto(world, caller, inet(HOST, 8268))
+
+
+NO_ATTEMPT = Expected("invalid", "EOPNOTSUPP", "family_unsupported", None, seen_by=())
+SCENARIOS = (
+    Scenario(
+        "tfo_connect", "fastopen", "with a cookie: 0 at once, SYN with the data", deferred,
+        (ESTABLISHED, ESTABLISHED), needs=("fastopen",), alone=True,
+    ),
+    Scenario(
+        "tfo_cookie", "fastopen", "non-blocking, without a cookie", cookie_later, (ESTABLISHED_LATER,),
+        needs=("fastopen",), alone=True,
+    ),
+    Scenario(
+        "tfo_refused", "fastopen", "with a cookie: 0 at once, refused at the write", refused,
+        (ESTABLISHED, Expected("refused", "ECONNREFUSED", "no_listener", 0)), needs=("fastopen",), alone=True,
+    ),
+    Scenario(
+        "tfo_unanswered", "fastopen", "with a cookie: 0 at once, never answered", unanswered,
+        (ESTABLISHED, Expected("timed_out", "ETIMEDOUT", "syn_unanswered", 0)), needs=("fastopen",),
+        alone=True, slow=True,
+    ),
+    Scenario(
+        "tfo_unsent", "fastopen", "with a cookie: 0 at once, closed without a write", unsent,
+        (ESTABLISHED, Expected("aborted", None, "closed_by_application", 0), CONNECTED_ALREADY),
+        needs=("fastopen",), alone=True,
+    ),
+    Scenario(
+        "tfo_ealready", "fastopen", "sendto(2), then connect(2)", sent_then_called,
+        (
+            Expected(
+                "aborted", None, "closed_by_application", None, fields={"connect.entry": "sendto_fastopen"},
+            ),
+            UNDER_WAY_ALREADY,
+        ),
+        needs=("fastopen",), alone=True,
+    ),
+    Scenario(
+        "tfo_off", "fastopen", "sendto(2) where Fast Open is off: no attempt", switched_off, (NO_ATTEMPT,),
+        needs=("fastopen",), alone=True,
+    ),
+)  # fmt: skip

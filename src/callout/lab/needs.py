@@ -1,0 +1,108 @@
+"""What some scenarios need of the kernel or of this process, asked by trying it.
+
+Rule of this file: a probe changes nothing; its answer is None, or a sentence with the remedy.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from callout.lab import cgroup, landlock, libc, process
+
+IPPROTO_MPTCP = 262  # include/uapi/linux/in.h
+
+
+def users() -> str | None:
+    """Need ``users``: there is another user to become."""
+    with open("/proc/self/uid_map") as file:
+        for line in file:
+            first, _, count = map(int, line.split())
+            if first <= process.NOBODY < first + count:
+                return None
+    return "only one user exists in this user namespace (run it as root)"
+
+
+def numbers() -> str | None:
+    """Need ``numbers``: this machine's system calls are known by number."""
+    return None if libc.NUMBER else f"the numbers of {os.uname().machine}'s system calls are not in libc.NUMBERS"
+
+
+def fastopen() -> str | None:
+    """Need ``fastopen``: a network of our own may serve TCP Fast Open."""
+    return writable("ipv4/tcp_fastopen")
+
+
+def settings() -> str | None:
+    """Need ``settings``: a scenario may change settings of its own network."""
+    return writable("ipv4/ip_local_port_range")
+
+
+def writable(name: str) -> str | None:
+    """Whether a setting of the network can be changed."""
+    path = f"/proc/sys/net/{name}"
+    try:
+        with open(path, "r+") as file:
+            value = file.read()
+            file.write(value)
+    except OSError as error:
+        return f"{path} cannot be written ({error.strerror}; containers have it read-only)"
+    return None
+
+
+def creatable(what: str, *kind: int) -> Callable[[], str | None]:
+    """A probe that makes a socket."""
+
+    def probe() -> str | None:
+        try:
+            socket.socket(*kind).close()
+        except OSError as error:
+            return f"this kernel makes no {what} ({error.strerror})"
+        return None
+
+    return probe
+
+
+def landlock_net() -> str | None:
+    """Need ``landlock``: rules for TCP ports, since Linux 6.7."""
+    try:
+        version = landlock.version()
+    except OSError as error:
+        return f"Landlock is off ({error.strerror}; boot with lsm=landlock,...)"
+    return None if version >= landlock.WITH_NETWORK else "Landlock has no network rules yet (Linux 6.7 has)"
+
+
+def landlock_scope() -> str | None:
+    """Need ``landlock_scope``: abstract Unix sockets can be cut off, since Linux 6.12."""
+    if reason := landlock_net():
+        return reason
+    scoped = landlock.version() >= landlock.WITH_SCOPE
+    return None if scoped else "Landlock has no scopes yet (Linux 6.12 has)"
+
+
+def cgroups() -> str | None:
+    """Need ``cgroup``: a cgroup of our own can be made, and a program attached to it."""
+    if not libc.NUMBER:
+        return numbers()
+    try:
+        with cgroup.made() as group, cgroup.attached(group, cgroup.CONNECT4, cgroup.ALLOW):
+            pass
+    except OSError as error:
+        return f"no BPF program can be attached to a cgroup ({error.strerror}; run it as root)"
+    return None
+
+
+PROBES: dict[str, Callable[[], str | None]] = {
+    "users": users,
+    "numbers": numbers,
+    "fastopen": fastopen,
+    "settings": settings,
+    "raw": creatable("raw sockets for us", socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP),
+    "packet": creatable("packet sockets for us", socket.AF_PACKET, socket.SOCK_RAW),
+    "vsock": creatable("vsock sockets", socket.AF_VSOCK, socket.SOCK_STREAM),
+    "mptcp": creatable("MPTCP sockets", socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP),
+    "landlock": landlock_net,
+    "landlock_scope": landlock_scope,
+    "cgroup": cgroups,
+}

@@ -1,0 +1,117 @@
+"""Rows of a batch that are of a kind, their values as plain arrays, and rows that belong together in time.
+
+Rule of this file: pure, and no work for rows that nobody asks about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from callout.batch import Array, Batch, Coded, Plain, distinct
+
+MISSING = np.iinfo(np.int64).min
+TICK, TICK_BITS = 10, 45  # of 1024 ns: 417 days in one batch
+
+# Kind of a row: transport and verdict in one small number; without either of them it is none of those below.
+UNIX, UDP, TCP = 8, 16, 24
+TRANSPORTS = {"unix": UNIX, "udp": UDP, "tcp": TCP, "mptcp": TCP}
+ASSOCIATED, UNREACHABLE, DISSOLVED, REFUSED, ESTABLISHED, ABORTED, INVALID = range(1, 8)
+VERDICTS = {
+    "associated": ASSOCIATED,
+    "unreachable": UNREACHABLE,
+    "dissolved": DISSOLVED,
+    "refused": REFUSED,
+    "established": ESTABLISHED,
+    "aborted": ABORTED,
+    "invalid": INVALID,
+}
+KINDS = 32
+
+
+class Rows:
+    """A batch, read at chosen rows. ``kinds``: transport and verdict of every row, as one number."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.kinds: Array = self._translated("network.transport", TRANSPORTS)
+        self.kinds += self._translated("connect.verdict", VERDICTS)
+        self._present = np.bincount(self.kinds, minlength=KINDS) > 0
+
+    def _translated(self, name: str, words: Mapping[str, int]) -> Array:
+        column = self.batch.column(name)
+        assert isinstance(column, Coded)
+        # the last one is for code -1: no value
+        return np.array([*[words.get(value, 0) for value in column.values], 0], np.uint8)[column.codes]
+
+    def of(self, *kinds: int) -> Array:
+        """Numbers of the rows of these kinds, in order."""
+        wanted = np.zeros(KINDS, bool)
+        wanted[list(kinds)] = True
+        if not (wanted & self._present).any():
+            return np.empty(0, np.intp)
+        return np.flatnonzero(wanted[self.kinds])
+
+    def numbers(self, name: str, rows: Array) -> Array:
+        """Values of a column of numbers, times or booleans; MISSING where there is none."""
+        column = self.batch.column(name) if name in self.batch else None
+        if not isinstance(column, Plain):
+            return np.full(len(rows), MISSING, np.int64)
+        values = column.data[rows].astype(np.int64)
+        if column.valid is not None:
+            values[~column.valid[rows]] = MISSING
+        return values
+
+    def times(self, rows: Array) -> tuple[Array, Array]:
+        """When attempts began and ended (the same where that is not known), in nanoseconds."""
+        began, took = self.numbers("@timestamp", rows), self.numbers("event.duration", rows)
+        return began, began + np.where(took == MISSING, 0, took)
+
+    def texts(self, name: str, rows: Array) -> list[str | None]:
+        """Values of a column of text."""
+        column = self.batch.column(name) if name in self.batch else None
+        if not isinstance(column, Coded):
+            return [None] * len(rows)
+        values = [*column.values, None]
+        return [values[code] for code in column.codes[rows].tolist()]
+
+    def among(self, name: str, wanted: Collection[str], rows: Array) -> Array:
+        """Where a column of text has one of a few values; costs the lesser of rows and distinct values."""
+        column = self.batch.column(name) if len(rows) and name in self.batch else None
+        if not isinstance(column, Coded):
+            return np.zeros(len(rows), bool)
+        if len(rows) < len(column.values):
+            return np.array([value in wanted for value in self.texts(name, rows)])
+        return np.array([*[value in wanted for value in column.values], False])[column.codes[rows]]
+
+    def families(self, rows: Array) -> Array:
+        """4 or 6; 0 where an association was dissolved."""
+        version = np.where(self.among("network.type", ("ipv6",), rows), 6, 4)
+        version[self.kinds[rows] == UDP + DISSOLVED] = 0
+        return version
+
+
+def latest(
+    keys: Array, times: Array, their_keys: Array, their_times: Array, before: int, after: int
+) -> Array:
+    """For each row the last of the others with its key and a time in [time - before, time + after].
+
+    Times are nanoseconds; the answer is an index into the others, -1 where there is none.
+    """
+    if not len(their_keys) or not len(keys):
+        return np.full(len(keys), -1)
+    codes, _ = distinct(np.append(keys, their_keys))
+    ours, others = codes[: len(keys)], codes[len(keys) :]
+    start = min(int(times.min()), int(their_times.min()))
+
+    def place(code: Array, time: Array) -> Array:
+        ticks = np.minimum(time - start >> TICK, (1 << TICK_BITS) - 1)
+        placed: Array = code.astype(np.int64) << TICK_BITS | ticks
+        return placed
+
+    theirs = place(others, their_times)
+    order = np.argsort(theirs, kind="stable")
+    found = order[np.searchsorted(theirs[order], place(ours, times + after), "right") - 1]
+    fits = (others[found] == ours) & (times - their_times[found] <= before)
+    return np.where(fits & (their_times[found] <= times + after), found, -1)
