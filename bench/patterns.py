@@ -55,7 +55,8 @@ def flood(
         "destination.address": Coded(np.full(count, -1, np.int32), []),
         "network.transport": Coded((np.arange(count) % len(transport)).astype(np.int32), transport),
         "network.type": Coded(family, list(families)),
-        "connect.fd": Plain(random.integers(3, 40, count).astype(np.int32)),
+        # no descriptor has sockets of both families: then it is a resolver's loop over addresses
+        "connect.fd": Plain((random.integers(2, 20, count) * 2 + family).astype(np.int32)),
         "connect.nonblocking": Plain(np.full(count, nonblocking)),
         "connect.return": Plain(np.full(count, result, np.int32)),
         "connect.verdict": Coded(same, [verdict]),

@@ -49,24 +49,50 @@ def here(guest: bool) -> Iterator[Record]:
     environment = dict(os.environ)
     if guest:
         for module in MODULES:
-            subprocess.run(["modprobe", module], capture_output=True, check=False)  # one that is missing tells itself
+            subprocess.run(
+                ["modprobe", module], capture_output=True, check=False
+            )  # one that is missing tells itself
         loaded = Path("/sys/module/vsock_loopback").exists()
         environment["CALLOUT_VSOCK_LOOPBACK"] = "1" if loaded else "0"
     for tier in TIERS:
-        command = [sys.executable, "-m", "callout", "doctor", "--selftest", "-o", "ndjson", "--tier", tier.name]
+        command = [
+            sys.executable,
+            "-m",
+            "callout",
+            "doctor",
+            "--selftest",
+            "-o",
+            "ndjson",
+            "--tier",
+            tier.name,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode in (0, 1) and done.stdout:
             yield from map(json.loads, done.stdout.splitlines())
         else:
-            yield {"kernel": os.uname().release, "tier": tier.name, "refused": done.stderr.strip() or "no word"}
+            yield {
+                "kernel": os.uname().release,
+                "tier": tier.name,
+                "refused": done.stderr.strip() or "no word",
+            }
 
 
 def emulated(series: str) -> Iterator[Record]:
     """The records of an emulated kernel. SystemExit where it cannot be had."""
     inside = [f"{name}={os.environ[name]}" for name in ("PYTHONPATH",) if name in os.environ]
     command = ["env", "PYTHONDONTWRITEBYTECODE=1", *inside, sys.executable, str(Path(__file__).resolve())]
-    line = [sys.executable, str(ROOT / "tests/matrix/kernels.py"), "run", series, "--timeout", str(TIMEOUT), "--"]
-    done = subprocess.run([*line, *command, "--here", "--guest"], stdout=subprocess.PIPE, text=True, check=False)
+    line = [
+        sys.executable,
+        str(ROOT / "tests/matrix/kernels.py"),
+        "run",
+        series,
+        "--timeout",
+        str(TIMEOUT),
+        "--",
+    ]
+    done = subprocess.run(
+        [*line, *command, "--here", "--guest"], stdout=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"coverage: {series}: status {done.returncode}")
     return ({**json.loads(line), "emulated": True} for line in done.stdout.splitlines())
@@ -76,6 +102,11 @@ def series_of(record: Record) -> str:
     """The first two numbers of a kernel's release; one that is not emulated has its own kernel, not Debian's."""
     number = ".".join(record["kernel"].split(".")[:2])
     return f"{number} (Debian)" if record.get("emulated") else number
+
+
+def numbers(series: str) -> list[int]:
+    """A series in a form that sorts as numbers do."""
+    return [int(number) for number in series.split()[0].split(".")]
 
 
 class Notes:
@@ -93,7 +124,14 @@ class Notes:
 
 def cell(record: Record, notes: Notes) -> str:
     """What stands in the table for one way, kernel and tier."""
-    words = {"seen": "seen", "partly": "in part", "wrong": "wrong", "not seen": "no", "not here": "-", "failed": "-"}
+    words = {
+        "seen": "seen",
+        "partly": "in part",
+        "wrong": "wrong",
+        "not seen": "no",
+        "not here": "-",
+        "failed": "-",
+    }
     word, text = words[record["result"]], record["text"]
     return word if text == "seen" else f"{word} ({notes.number(text)})"
 
@@ -113,7 +151,7 @@ def page(records: Sequence[Record]) -> str:
         if "way" in record:
             columns.setdefault((series_of(record), record["tier"]), {})[record["way"]] = record
     tiers = [tier.name for tier in TIERS]
-    keys = sorted(columns, key=lambda key: ([int(n) for n in key[0].split()[0].split(".")], key[0], tiers.index(key[1])))
+    keys = sorted(columns, key=lambda key: (numbers(key[0]), key[0], tiers.index(key[1])))
     notes = Notes()
     lines = [["way", "what it is", *(f"{kernel}<br>{tier}" for kernel, tier in keys)]]
     lines.append(["---"] * len(lines[0]))
@@ -121,7 +159,9 @@ def page(records: Sequence[Record]) -> str:
         lines.append([f"`{way}`", what, *(cell(columns[key][way], notes) for key in keys)])
     body = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     listed = "".join(f"{number}. {text}\n" for number, text in enumerate(notes.texts, 1))
-    refused = "".join(dict.fromkeys(refusal(record) for record in records if "refused" in record)) or "None.\n"
+    refused = (
+        "".join(dict.fromkeys(refusal(record) for record in records if "refused" in record)) or "None.\n"
+    )
     return f"{HEAD}{body}\n## Notes\n\n{listed}\n## Tiers that do not load\n\n{refused}"
 
 

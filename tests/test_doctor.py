@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from callout.capture import privileges
-from callout.capture.tiers import SOCKET_PROGRAMS, TIERS, Program
+from callout.capture.tiers import LEFTOVER, SOCKET_PROGRAMS, TIERS, Program
 from callout.cli import doctor
 from callout.doctor import host, programs, report, screen
 from callout.doctor.facts import Check, Facts, Host, State, Trial
@@ -93,12 +93,36 @@ ok      trampoline_connect_exit   fexit/__sys_connect loaded; gives: result of
                                   connect(2)
 ok      trampoline_connect_enter  fentry/__sys_connect loaded; gives:
                                   connect(2), every ABI
+ok      trampoline_copy           fentry/security_socket_connect loaded; gives:
+                                  the kernel's own copy of the address
+ok      trampoline_lsm            fexit/security_socket_connect loaded; gives:
+                                  refusals by a security module
+ok      trampoline_cgroup         fexit/__cgroup_bpf_run_filter_sock_addr
+                                  loaded; gives: refusals by a cgroup program
+ok      trampoline_syn            fentry/tcp_connect loaded; gives: both ends of
+                                  a SYN, to find it in ICMP errors
+ok      trampoline_icmp4          fentry/tcp_v4_err loaded; gives: type and code
+                                  of ICMP errors
+ok      trampoline_icmp6          fentry/tcp_v6_err loaded; gives: type and code
+                                  of ICMPv6 errors
 ok    kprobe                      works, not chosen; with it, while tracing,
                                   other system calls of this host pay nothing
 ok      kprobe_connect_exit       kretprobe/__sys_connect loaded; gives: result
                                   of connect(2)
 ok      kprobe_connect_enter      kprobe/__sys_connect loaded; gives:
                                   connect(2), every ABI
+ok      kprobe_copy               kprobe/security_socket_connect loaded; gives:
+                                  the kernel's own copy of the address
+ok      kprobe_lsm                kretprobe/security_socket_connect loaded;
+                                  gives: refusals by a security module
+ok      kprobe_cgroup             kretprobe/__cgroup_bpf_run_filter_sock_addr
+                                  loaded; gives: refusals by a cgroup program
+ok      kprobe_syn                kprobe/tcp_connect loaded; gives: both ends of
+                                  a SYN, to find it in ICMP errors
+ok      kprobe_icmp4              kprobe/tcp_v4_err loaded; gives: type and code
+                                  of ICMP errors
+ok      kprobe_icmp6              kprobe/tcp_v6_err loaded; gives: type and code
+                                  of ICMPv6 errors
 ok    tracepoint                  works, not chosen; with it, while tracing,
                                   every other system call of this host takes 65
                                   to 115 ns more
@@ -110,12 +134,34 @@ ok      tracepoint_connect_enter  tp/syscalls/sys_enter_connect loaded; gives:
 after the call: programs that follow the socket
 ok    socket_state                tp_btf/inet_sock_set_state loaded; gives:
                                   final verdicts of TCP attempts
+ok    socket_state_missed         tp_btf/inet_sock_set_state loaded; gives:
+                                  verdicts during which another one came
 ok    socket_reset                tp_btf/tcp_receive_reset loaded; gives:
                                   whether a RST came
 ok    socket_retransmit           tp_btf/tcp_retransmit_skb loaded; gives:
                                   number of SYNs sent
+ok    attempt_signal              tp_btf/signal_deliver loaded; gives: whether a
+                                  signal ended the call or the kernel enters it
+                                  again
+ok    attempt_died                tp_btf/sched_process_exit loaded; gives:
+                                  attempts of threads that die inside the call
+ok    uring_submit_req            tp_btf/io_uring_submit_req loaded; gives:
+                                  IORING_OP_CONNECT (Linux 6.4 and later)
+ok    uring_submit_sqe            tp_btf/io_uring_submit_sqe loaded; gives:
+                                  IORING_OP_CONNECT (Linux 6.0 to 6.3)
+ok    uring_complete              tp_btf/io_uring_complete loaded; gives:
+                                  results of IORING_OP_CONNECT
+ok    socket_error                tp_btf/inet_sk_error_report loaded; gives:
+                                  errors that come later for a connected UDP
+                                  socket
+ok    datagram_sendmsg4           cgroup/sendmsg4 loaded; gives: datagrams sent
+                                  to an IPv4 address without connect
+ok    datagram_sendmsg6           cgroup/sendmsg6 loaded; gives: datagrams sent
+                                  to an IPv6 address without connect
 ok    socket_drop                 tp_btf/kfree_skb loaded; gives: whether this
                                   host's firewall dropped the packets
+ok    leftover_calls              iter/task loaded; gives: calls that are still
+                                  blocked when a trace ends
 
 ways out, and what observes them here
 ok    connect                     connect(2), TCP and UDP over IPv4 and IPv6:
@@ -124,31 +170,46 @@ ok    connect_ia32                connect(2) of 32-bit processes (i386 number
                                   362): observed by trampoline_connect_enter
 ok    socketcall                  socketcall(2) of 32-bit processes (i386 number
                                   102): observed by trampoline_connect_enter
-no    io_uring                    IORING_OP_CONNECT: not observed yet
-no    sendto_fastopen             TCP Fast Open: sendto(2) with MSG_FASTOPEN:
-                                  not observed yet
-no    sendmsg_fastopen            TCP Fast Open: sendmsg(2) with MSG_FASTOPEN:
-                                  not observed yet
-no    sendto                      datagrams of sendto(2) without connect: not
-                                  observed yet
-no    sendmsg                     datagrams of sendmsg(2) without connect: not
-                                  observed yet
-no    sendmmsg                    datagrams of sendmmsg(2) without connect: not
-                                  observed yet
+ok    connect_x32                 connect(2) of x32 processes (number 42 of that
+                                  table): observed by trampoline_connect_enter
+ok    io_uring                    IORING_OP_CONNECT: observed by
+                                  uring_submit_req, uring_submit_sqe
+ok    sendto_fastopen             TCP Fast Open: sendto(2) with MSG_FASTOPEN:
+                                  observed by socket_state
+ok    sendmsg_fastopen            TCP Fast Open: sendmsg(2) with MSG_FASTOPEN:
+                                  observed by socket_state
+ok    sendto                      datagrams of sendto(2) without connect:
+                                  observed by datagram_sendmsg4,
+                                  datagram_sendmsg6
+ok    sendmsg                     datagrams of sendmsg(2) without connect:
+                                  observed by datagram_sendmsg4,
+                                  datagram_sendmsg6
+ok    sendmmsg                    datagrams of sendmmsg(2) without connect:
+                                  observed by datagram_sendmsg4,
+                                  datagram_sendmsg6
 ok    unix                        connect(2) on AF_UNIX sockets: observed by
                                   trampoline_connect_enter
+no    unix_sendto                 datagrams to an AF_UNIX address without
+                                  connect: not observed yet
+ok    netlink                     connect(2) on AF_NETLINK sockets: observed by
+                                  trampoline_connect_enter
+ok    packet                      connect(2) on AF_PACKET sockets, which the
+                                  kernel refuses: observed by
+                                  trampoline_connect_enter
+ok    raw                         connect(2) on raw and ping sockets: observed
+                                  by trampoline_connect_enter
 ok    vsock                       connect(2) on AF_VSOCK sockets: observed by
                                   trampoline_connect_enter
 ok    mptcp                       connect(2) on MPTCP sockets: observed by
                                   trampoline_connect_enter
-no    mptcp_subflow               further subflows of MPTCP, opened by the
-                                  kernel: not observed yet
+ok    mptcp_subflow               further subflows of MPTCP, opened by the
+                                  kernel: observed by socket_state
 ok    sctp                        connect(2) on SCTP sockets: observed by
                                   trampoline_connect_enter
 no    sctp_connectx               sctp_connectx(3): a socket option: not
                                   observed yet
-no    kernel                      sockets of the kernel itself (NFS, CIFS, ...):
-                                  not observed yet
+ok    kernel                      sockets of the kernel itself (NFS, CIFS, ...),
+                                  TCP only: observed by socket_state
 """
 
 
@@ -209,43 +270,90 @@ def test_tiers_that_are_refused_absent_chosen_and_spare() -> None:
     ]
 
 
+EVERYWHERE = [
+    "connect", "io_uring", "sendto_fastopen", "sendmsg_fastopen", "sendto", "sendmsg", "sendmmsg", "unix", "netlink",
+    "packet", "raw", "vsock", "mptcp", "mptcp_subflow", "sctp", "kernel",
+]  # fmt: skip
+X86 = ["connect_ia32", "socketcall", "connect_x32"]
+
+
 @pytest.mark.parametrize(
-    ("tier", "observed"),
+    ("tier", "observed", "in_part"),
     [
-        ("trampoline", ["connect", "connect_ia32", "socketcall", "unix", "vsock", "mptcp", "sctp"]),
-        ("kprobe", ["connect", "connect_ia32", "socketcall", "unix", "vsock", "mptcp", "sctp"]),
-        ("tracepoint", ["connect", "unix", "vsock", "mptcp", "sctp"]),
-        (None, []),
+        ("trampoline", [*EVERYWHERE[:1], *X86, *EVERYWHERE[1:]], []),
+        ("kprobe", [*EVERYWHERE[:1], *X86, *EVERYWHERE[1:]], []),
+        ("tracepoint", EVERYWHERE, X86),
+        (None, [], []),
     ],
 )
-def test_ways_out_that_a_tier_observes(tier: str | None, observed: list[str]) -> None:
+def test_ways_out_that_a_tier_observes(tier: str | None, observed: list[str], in_part: list[str]) -> None:
     checks = [check for check in report.report(facts(tier)) if check.name.startswith("path.")]
     assert [check.name for check in checks] == [f"path.{path.name}" for path in PATHS]
     assert [check.name.removeprefix("path.") for check in checks if check.state == "ok"] == observed
+    assert [check.name.removeprefix("path.") for check in checks if check.state == "warn"] == in_part
+
+
+FROM_SYN = "only TCP, from its SYN on, without the result of the call"
 
 
 def test_why_a_way_out_is_not_observed() -> None:
-    assert lines(facts("tracepoint"), "path.connect_ia32", "path.io_uring") == [
+    assert lines(facts("tracepoint"), "path.connect_ia32", "path.unix_sendto") == [
         (
-            "no",
-            "connect(2) of 32-bit processes (i386 number 362): not seen by the tracepoint tier",
+            "warn",
+            f"connect(2) of 32-bit processes (i386 number 362): {FROM_SYN}, observed by socket_state",
             "needs the tier trampoline or kprobe",
         ),
-        ("no", "IORING_OP_CONNECT: not observed yet", ""),
+        ("no", "datagrams to an AF_UNIX address without connect: not observed yet", ""),
     ]
     assert lines(facts(None, tier_error="needs CAP_BPF"), "path.unix") == [
         ("no", "connect(2) on AF_UNIX sockets: not observed, as tracing does not work here", "")
     ]
 
 
+def test_ways_out_whose_programs_do_not_work_here() -> None:
+    gone = ("uring_submit_req", "uring_submit_sqe", "datagram_sendmsg4", "datagram_sendmsg6")
+    trials = {**LOADED, **dict.fromkeys(gone, Trial("refused", "x"))}
+    sendto = "datagrams of sendto(2) without connect: the programs that observe it do not work here"
+    mount = "needs a cgroup v2 hierarchy: mount -t cgroup2 none DIRECTORY"
+    given = "cgroup/sendmsg4 refused: x; gives: datagrams sent to an IPv4 address without connect"
+    assert lines(
+        facts(trials=trials, cgroup2=None), "path.io_uring", "path.sendto", "socket.datagram_sendmsg4"
+    ) == [
+        ("warn", f"IORING_OP_CONNECT: {FROM_SYN}, observed by socket_state", ""),
+        ("no", sendto, mount),
+        ("warn", given, mount),
+    ]
+    assert lines(facts(trials=trials), "path.sendto", "socket.datagram_sendmsg4") == [
+        ("no", sendto, ""),
+        ("warn", given, ""),
+    ]
+
+
+def test_what_only_adds_evidence_is_no_failure() -> None:
+    trials = {
+        **LOADED,
+        "trampoline_icmp4": Trial("absent", "x"),
+        "trampoline_connect_exit": Trial("absent", "y"),
+    }
+    assert lines(
+        facts("kprobe", trials=trials),
+        "tier.trampoline.trampoline_icmp4",
+        "tier.trampoline.trampoline_connect_exit",
+    ) == [
+        ("warn", "fentry/tcp_v4_err absent: x; gives: type and code of ICMP errors", ""),
+        ("no", "fexit/__sys_connect absent: y; gives: result of connect(2)", ""),
+    ]
+
+
 def test_ways_out_that_a_machine_lacks_are_left_out() -> None:
     named = {check.name for check in report.report(facts(machine="aarch64"))}
-    assert {f"path.{path.name}" for path in PATHS} - named == {"path.connect_ia32", "path.socketcall"}
+    assert {f"path.{path.name}" for path in PATHS} - named == {f"path.{name}" for name in X86}
 
 
 def test_every_way_out_is_seen_by_programs_that_exist() -> None:
     known = {program.name for program in programs.ALL}
-    assert {name for path in PATHS for name in path.seen_by} <= known
+    assert {name for path in PATHS for name in (*path.seen_by, *path.partly_by)} <= known
+    assert all(bool(path.partly_by) == bool(path.part) for path in PATHS)
 
 
 UNSEEN = ("warn", "not known: securityfs is not mounted", "run it as root of the host")
@@ -489,7 +597,10 @@ def test_programs_that_load_alone_and_a_trace_that_does_not_start(error: Excepti
 def test_each_program_is_tried_once_alone() -> None:
     tried: list[str] = []
     programs.gather(SERVER, lambda: programs.Native("1.5", lambda p: tried.append(p.name), lambda: "kprobe"))
-    assert tried == [p.name for p in (*SOCKET_PROGRAMS, *(p for tier in TIERS for p in tier.programs))]
+    expected = [program.name for program in (*SOCKET_PROGRAMS, LEFTOVER)]
+    for tier in TIERS:
+        expected += [program.name for program in (*tier.programs, *tier.evidence)]
+    assert tried == expected
 
 
 def stand_up(root: Path, files: dict[str, str], links: dict[str, str]) -> Path:
@@ -656,7 +767,7 @@ def test_verb(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "132")  # a wide terminal gets 80 columns all the same
     monkeypatch.setattr(sys, "stdout", stream())
-    assert doctor.run(argparse.Namespace(output=output)) == status
+    assert doctor.run(argparse.Namespace(output=output, selftest=False, tier=None)) == status
     checks = report.report(found)
     assert isinstance(sys.stdout, io.StringIO)
     assert sys.stdout.getvalue() == (screen.table(checks, 80, color) if is_table else screen.ndjson(checks))

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.object
 
 SOURCE = Path(__file__).parents[1] / "bpf"
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
-SHARED = ("attempt", "cpu_counters", "narrowing", "doorbell")  # the structs of record.h
+SHARED = ("attempt", "copy", "cpu_counters", "narrowing", "doorbell")  # the structs of record.h
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_record_goes_into_eights_and_its_key_fields_are_what_columns_expects(b
     )
 
 
-@pytest.mark.parametrize("name", ["attempt", "cpu_counters", "doorbell"])
+@pytest.mark.parametrize("name", ["attempt", "copy", "cpu_counters", "doorbell"])
 def test_every_member_is_documented(btf: Btf, name: str) -> None:
     if not any(t.kind == DECL_TAG for t in btf.types):
         pytest.skip("the object was built without declaration tags: its libbpf is older than 0.6")
@@ -115,7 +115,10 @@ def test_what_a_judgement_rests_on_is_kept_whole(btf: Btf) -> None:
 
 def test_programs_and_tiers_name_each_other(data: bytes) -> None:
     """In both directions, each with the section that says where libbpf attaches it."""
-    listed = {p.name: p.hook for p in chain(tiers.SOCKET_PROGRAMS, *(tier.programs for tier in tiers.TIERS))}
+    groups = chain.from_iterable((tier.programs, tier.evidence) for tier in tiers.TIERS)
+    everything = list(chain(tiers.SOCKET_PROGRAMS, [tiers.LEFTOVER], *groups))
+    listed = {p.name: p.hook for p in everything}
+    assert len(listed) == len(everything)
     assert listed == programs(data)
     assert set(listed) >= tiers.ESSENTIAL
     assert len({tier.name for tier in tiers.TIERS}) == len(tiers.TIERS)

@@ -110,6 +110,17 @@ def test_explain_says_what_it_means() -> None:
     assert "\n" + table(ROWS[:2], 100, explain=True) == EXPLAINED
 
 
+def test_habits_have_their_name_and_no_alarming_color() -> None:
+    rows = [
+        WEB | {"connect.verdict": "refused", "connect.errno": "ECONNREFUSED", "connect.pattern": "fallback"},
+        WEB | {"connect.verdict": "associated", "connect.pattern": "address_sort_probe"},
+    ]
+    assert table(rows, color=True) == (
+        "curl[4242]         → 93.184.216.34:443      \x1b[2mrefused (ECONNREFUSED, fallback)\x1b[0m\n"
+        "curl[4242]         → 93.184.216.34:443      \x1b[2massociated (address_sort_probe)\x1b[0m\n"
+    )
+
+
 def test_colors() -> None:
     assert "\n" + table(ROWS[:2], color=True) == COLORED
 

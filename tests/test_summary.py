@@ -34,6 +34,7 @@ def test_add_counts_rows_attempts_and_verdicts() -> None:
         "lost": 0,
         "withheld": 0,
         "hidden": 0,
+        "habits": {},
         "verdicts": {"refused": 2, "timed_out": 1, "pending": 1, "established": 2},
         "seconds": 2.0,
         "extra": {},
@@ -68,6 +69,7 @@ def test_lines_of_everything() -> None:
         lost=3_000,
         withheld=12,
         hidden=5,
+        habits=Counter(nscd=1_200, address_sort_probe=70, happy_eyeballs_loser=1),
         verdicts=Counter(established=1_000_000, refused=20, timed_out=300, pending=1, associated=7),
         seconds=61.2,
         extra={"missed": 4},
@@ -76,6 +78,8 @@ def test_lines_of_everything() -> None:
         "1,234,567 attempts in 61.2s: 300 timed_out, 20 refused,",
         "  1 pending, 7 associated, 1,000,000 established",
         "not shown: 5 by filter or count, 12 in the kernel",
+        "not shown: 1,271 client habits (see --all): 1,200 nscd,",
+        "  70 address_sort_probe, 1 happy_eyeballs_loser",
         "not followed to the end: 4 missed",
         "LOST 3,000 attempts: what is shown is incomplete",
     ]
@@ -87,6 +91,13 @@ def test_lines_in_color() -> None:
         "2 attempts in 500ms: \x1b[31m1 refused\x1b[0m, "
         "\x1b[33m1 pending\x1b[0m, \x1b[32m1 established\x1b[0m",
         "\x1b[1;31mLOST 1 attempt: what is shown is incomplete\x1b[0m",
+    ]
+
+
+def test_one_habit() -> None:
+    assert Summary(attempts=1, habits=Counter(nscd=1)).lines() == [
+        "1 attempt in 0ns",
+        "not shown: a client habit (see --all): 1 nscd",
     ]
 
 

@@ -120,11 +120,17 @@ static __always_inline void flight_settle(struct sock *sk, int state)
 	bpf_map_delete_elem(&flights, &key);
 }
 
+/* Most changes are of no attempt: these go to SYN_SENT, leave it, or end a simultaneous open. */
+static __always_inline bool of_attempt(int old, int new)
+{
+	return new == TCP_SYN_SENT || (old == TCP_SYN_SENT && new != TCP_SYN_RECV) || old == TCP_SYN_RECV;
+}
+
 static __always_inline void state_changed(struct sock *sk, int old, int new)
 {
 	if (new == TCP_SYN_SENT)
 		flight_begin(sk);
-	else if ((old == TCP_SYN_SENT && new != TCP_SYN_RECV) || (old == TCP_SYN_RECV))
+	else
 		flight_settle(sk, new);
 }
 
@@ -149,8 +155,11 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 {
 	u32 zero = 0;
-	struct state_noted *n = bpf_map_lookup_elem(&noted, &zero);
+	struct state_noted *n;
 
+	if (!of_attempt(old, new))
+		return 0;
+	n = bpf_map_lookup_elem(&noted, &zero);
 	if (n) {
 		n->sk = (u64)sk;
 		n->change = (u64)old << 32 | (u32)new;
@@ -163,8 +172,11 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_state_missed, struct sock *sk, int old, int new)
 {
 	u32 zero = 0;
-	struct state_noted *n = bpf_map_lookup_elem(&noted, &zero);
+	struct state_noted *n;
 
+	if (!of_attempt(old, new))
+		return 0;
+	n = bpf_map_lookup_elem(&noted, &zero);
 	if (n && n->sk == (u64)sk && n->change == ((u64)old << 32 | (u32)new)) {
 		n->sk = 0;
 		return 0;

@@ -98,7 +98,8 @@ def flow(
 
     Client habits get their name before the mask sees them; without ``all_rows`` they are set aside after it.
     Everything that the source yields is counted: as rows, as habits set aside, or as hidden where the mask or
-    ``stop.count`` keeps it back. An empty batch says that time has passed. The summary is complete once the iterator has ended.
+    ``stop.count`` keeps it back. An empty batch says that time has passed. The summary is complete once the
+    iterator has ended.
     """
     began = time.monotonic()
     room = stop.count

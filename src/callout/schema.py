@@ -83,8 +83,13 @@ _FIELDS = (
     Field("connect.evidence", "object", "What the cause rests on."),
     Field("connect.swapped", "object", "Both addresses, where the one in user memory was not the one used."),
     Field("connect.rewritten_from", "text", "Address asked for, when a cgroup program rewrote it."),
-    Field("connect.pattern", "text", "Client habit that is no failure."),
-    Field("connect.origin", "object", "For each argument: user or kernel memory, and whether it can change."),
+    Field("connect.pattern", "text", "Client habit that is no failure: `nscd`, `address_sort_probe`, ..."),
+    Field(
+        "connect.origin",
+        "object",
+        "For `sockfd`, `addr`, `addrlen` and the kernel's `copy` of the address: `from` (user or kernel memory) "
+        "and `can_change`, whether it could change while it was read.",
+    ),
     Field("connect.cookie", "int", "Socket cookie."),
     Field("connect.netns", "int", "Inode number of the socket's network namespace."),
     Field("connect.lost_before", "int", "Attempts lost before this row, since the one before."),

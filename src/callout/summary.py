@@ -106,9 +106,9 @@ class Summary:
             lines.append(f"not shown: {told}")
         if self.habits:
             number = self.habits.total()
-            one = "a client habit" if number == 1 else f"{number:,} client habits"
+            many = "a client habit" if number == 1 else f"{number:,} client habits"
             parts = [(f"{count:,} {name}", "") for name, count in self.habits.most_common()]
-            lines += _wrap(f"not shown: {one} (see --all): ", parts, width, color)
+            lines += _wrap(f"not shown: {many} (see --all): ", parts, width, color)
         if self.extra:
             told = ", ".join([f"{count:,} {what}" for what, count in self.extra.items()])
             lines.append(paint(f"not followed to the end: {told}", "yellow", color))

@@ -1,28 +1,25 @@
-"""The doctor on this host: it answers as a trace does, leaves nothing behind, and its ways out are true."""
+"""The doctor on this host: it answers as a trace does, leaves nothing behind, and what it claims of the ways out is so."""
 
 from __future__ import annotations
 
-import ctypes
 import json
-import mmap
 import os
-import platform
 import shutil
-import socket
-import struct
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from callout.capture.cgroups import hierarchy
 from callout.capture.kernel import KernelSource
 from callout.cli import doctor
-from callout.doctor import host, programs, report
+from callout.doctor import host, programs
 from callout.doctor.detached import detached, read_detached
-from callout.doctor.facts import Facts, Host, Trial
+from callout.doctor.findings import findings
+from callout.doctor.selftest import Observed, observe
+from callout.lab.ways import WAYS, Way
 
-from .watch import CALLOUT, PATIENCE, run, watch
+from .watch import CALLOUT, PATIENCE, TIER, run
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give up rights")
 SETPRIV = pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv (util-linux)")
@@ -128,128 +125,67 @@ def test_where_the_bounding_set_lacks_a_capability() -> None:
     }
 
 
-# --- the ways out, each taken for real; where the table says that one is not observed, no row may come ---
-
-LOOPBACK = "127.0.0.1"
-MSG_FASTOPEN = 0x20000000  # include/linux/socket.h
-
-
-def sockaddr(port: int) -> bytes:
-    return struct.pack("=HH4s8x", socket.AF_INET, socket.htons(port), socket.inet_aton(LOOPBACK))
-
-
-def connect(family: int, kind: int, protocol: int, address: tuple[str, int] | str) -> None:
-    with socket.socket(family, kind, protocol) as s:
-        s.connect_ex(address)
-
-
-def datagram(send: Callable[[socket.socket], object]) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        send(s)
-
-
-def fastopen(send: Callable[[socket.socket], object]) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s, pytest.raises(ConnectionRefusedError):
-        send(s)
-
-
-def i386(number: int, *arguments: int, data: bytes = b"") -> int:
-    """A system call of the i386 table; an argument of -1 stands for the address of ``data``, below 4 GiB."""
-    map_32bit = 0x40  # arch/x86/include/uapi/asm/mman.h
-    page = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | map_32bit, 7)
-    anchor = ctypes.c_char.from_buffer(page)
-    address = ctypes.addressof(anchor)
-    place = address + 2048
-    words = [place if argument == -1 else argument for argument in arguments]
-    # socketcall(2) takes its arguments from memory, where one of them is the address of the sockaddr
-    page[2048 : 2048 + len(data)] = data.replace(b"ADDR", struct.pack("=I", place + 12))
-    # push rbx; mov eax, number; mov ebx, edi; mov ecx, esi; int 0x80; pop rbx; ret; edx is in place already
-    code = b"\x53\xb8" + struct.pack("=I", number) + b"\x89\xfb\x89\xf1\xcd\x80\x5b\xc3"
-    page[: len(code)] = code
-    call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_uint] * 3)(address)
-    result: int = call(*[*words, 0, 0, 0][:3])
-    del anchor  # or the page cannot be unmapped
-    page.close()
-    return result
-
-
-def connect_ia32() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        assert i386(362, s.fileno(), -1, 16, data=sockaddr(9)) == 0
-
-
-def socketcall() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        sys_connect = 3  # include/uapi/linux/net.h
-        arguments = struct.pack("=I4sI", s.fileno(), b"ADDR", 16)
-        assert i386(102, sys_connect, -1, data=arguments + sockaddr(9)) == 0
-
-
-def io_uring() -> None:
-    """One IORING_OP_CONNECT, submitted and awaited; io_uring_setup(2), io_uring_enter(2)."""
-    setup, enter, op_connect, getevents, sqes_at = 425, 426, 16, 1, 0x10000000
-    libc = ctypes.CDLL(None, use_errno=True)
-    parameters = (ctypes.c_uint32 * 30)()
-    ring = libc.syscall(setup, 1, parameters)
-    assert ring >= 0, os.strerror(ctypes.get_errno())
-    # struct io_sqring_offsets begins at byte 40: head, tail, ring_mask, ring_entries, flags, dropped, array
-    tail, array = parameters[11], parameters[16]
-    # struct io_cqring_offsets begins at byte 80: head, tail, ring_mask, ring_entries, overflow, cqes
-    completions = parameters[25]
-    where = ctypes.create_string_buffer(sockaddr(9))
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s,
-        # both rings in one mapping: IORING_FEAT_SINGLE_MMAP, Linux 5.4
-        mmap.mmap(ring, max(completions + 32, array + 4)) as rings,
-        mmap.mmap(ring, 64, offset=sqes_at) as entries,
-    ):
-        # struct io_uring_sqe: opcode, flags, ioprio, fd, off (the address length), addr, len and flags
-        sqe = struct.pack("=BBHiQQQ", op_connect, 0, 0, s.fileno(), 16, ctypes.addressof(where), 0)
-        entries[: len(sqe)] = sqe
-        rings[array : array + 4] = struct.pack("=I", 0)
-        rings[tail : tail + 4] = struct.pack("=I", 1)
-        assert libc.syscall(enter, ring, 1, 1, getevents, None, 0) == 1
-        assert struct.unpack("=QiI", rings[completions : completions + 16])[1] == 0
-    os.close(ring)
-
-
-TCP, DGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
-TAKEN: dict[str, Callable[[], object]] = {
-    "connect": lambda: connect(socket.AF_INET, DGRAM, 0, (LOOPBACK, 9)),
-    "connect_ia32": connect_ia32,
-    "socketcall": socketcall,
-    "io_uring": io_uring,
-    "sendto_fastopen": lambda: fastopen(lambda s: s.sendto(b"x", MSG_FASTOPEN, (LOOPBACK, 9))),
-    "sendmsg_fastopen": lambda: fastopen(lambda s: s.sendmsg([b"x"], [], MSG_FASTOPEN, (LOOPBACK, 9))),
-    "sendto": lambda: datagram(lambda s: s.sendto(b"x", (LOOPBACK, 9))),
-    "sendmsg": lambda: datagram(lambda s: s.sendmsg([b"x"], [], 0, (LOOPBACK, 9))),
-    "unix": lambda: connect(socket.AF_UNIX, TCP, 0, "/no/such/path"),
-    "mptcp": lambda: connect(socket.AF_INET, TCP, 262, (LOOPBACK, 9)),  # IPPROTO_MPTCP
-}
-MARK = (LOOPBACK, 8)
+@pytest.fixture(scope="module")
+def observed() -> Observed:
+    """Every way out, taken once under a live trace; then nothing of it may be left."""
+    before = descriptors()
+    seen = observe(TIER)
+    assert descriptors() == before
+    root = hierarchy()
+    assert root is None or not (Path(root) / f"callout-selftest-{os.getpid()}").exists()
+    return seen
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("way", TAKEN)
-def test_the_table_of_ways_out_is_true_here(way: str) -> None:
-    if way in ("connect_ia32", "socketcall") and platform.machine() != "x86_64":
-        pytest.skip("i386 calls need x86-64")
-    if way == "mptcp":
-        try:
-            socket.socket(socket.AF_INET, TCP, 262).close()
-        except OSError as error:
-            pytest.skip(f"MPTCP: {error.strerror}")
-    if way == "io_uring" and host.number(Path("/proc/sys/kernel/io_uring_disabled")):
-        pytest.skip("io_uring is switched off (kernel.io_uring_disabled)")
-    with watch() as w:
-        assert w.source.tier is not None
-        trials = {state.program.name: Trial("loaded") for state in w.source.states if state.error is None}
-        facts = Facts(Host(machine=platform.machine()), trials=trials, tier=w.source.tier.name)
-        expected = {check.name: check.state for check in report.report(facts)}[f"path.{way}"]
-        TAKEN[way]()
-        connect(socket.AF_INET, DGRAM, 0, MARK)
-        rows = w.until(lambda seen: any(row.get("destination.port") == MARK[1] for row in seen))
-    assert len(rows) == {"ok": 2, "no": 1}[expected], rows
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_the_table_of_ways_out_is_true_here(observed: Observed, way: Way) -> None:
+    (finding,) = (one for one in findings(observed) if one.way == way)
+    if finding.result == "not here":
+        pytest.skip(f"{way.name}: {finding.text()}")
+    assert not finding.broken, finding.text()
+    assert (finding.result in ("seen", "partly")) == finding.claimed, finding.text()
+
+
+@pytest.mark.kernel
+def test_every_process_that_took_a_way_is_accounted_for(observed: Observed) -> None:
+    """One mark, and no row of a process that is not known."""
+    known = {taken.pid for taken in observed.taken}
+    others = [row for pid, rows in observed.rows.items() for row in rows if pid not in known]
+    assert [row["destination.port"] for row in others] == [9]
+    assert {taken.way for taken in observed.taken} == {way.name for way in WAYS}
+
+
+@pytest.mark.kernel
+def test_self_test_on_the_command_line() -> None:
+    tier = ["--tier", TIER] if TIER else []
+    done = run(["doctor", "--selftest", "-o", "ndjson", *tier])
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["way"] for line in told] == [way.name for way in WAYS]
+    assert {line["kernel"] for line in told} == {os.uname().release}
+    broken = any(
+        line["result"] in ("wrong", "failed") or (line["result"] == "not seen" and line["claimed"])
+        for line in told
+    )
+    assert (done.returncode, done.stderr) == (int(broken), "")
+
+
+def test_a_tier_that_is_not_there() -> None:
+    done = run(["doctor", "--tier", "kprobe"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--tier goes with --selftest" in done.stderr
+
+
+@ROOT
+@SETPRIV
+@pytest.mark.kernel
+def test_self_test_without_privileges_leaves_nothing() -> None:
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-bpf,-perfmon,-sys_admin", *CALLOUT, "doctor", "--selftest"],
+        capture_output=True, text=True, timeout=PATIENCE * 3, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    root = hierarchy()
+    assert root is None or list(Path(root).glob("callout-selftest-*")) == []
 
 
 def test_help_is_the_docstring() -> None:

@@ -60,7 +60,7 @@ class Decoder:
         }
         self.drop_reason = drop_reasons or identity.drop_reason
         self.copies = Copies()
-        self.associations = Associations(self.flags, self.phases)
+        self.associations = Associations(self.flags, self.phases, btf.layout("attempt").dtype)
         self._host = os.uname().nodename
         self._lost: dict[int, int] = {}
         self.lost_now: list[int] = []  # attempts lost so far by each CPU, when a source knows
@@ -92,8 +92,10 @@ class Decoder:
         Each record carries the count of its own CPU. What other CPUs lost since (``lost_now``, read after the records)
         goes to the last row. A record cut off by an interrupt has an older count: not a loss.
         """
-        cpus, lost = records["cpu"], records["lost"].astype(np.int64)
         before = np.zeros(len(records), np.int64)
+        if not any(self.lost_now) and not records["lost"].any():
+            return Plain(before, before != 0)
+        cpus, lost = records["cpu"], records["lost"].astype(np.int64)
         for cpu in np.unique(cpus).tolist():
             rows = np.flatnonzero(cpus == cpu)
             counts = np.maximum.accumulate(np.append(self._lost.get(cpu, 0), lost[rows]))

@@ -5,15 +5,15 @@ Rule of this file: bounded; what is forgotten is a row less or an address unknow
 
 from __future__ import annotations
 
-from collections import deque
+from typing import Any
 
 import numpy as np
 
 from callout.batch import Array
 
 COPIES = 65536  # addresses whose attempt has not come yet
-ROWS = 4096  # connected UDP sockets kept of one batch
-BATCHES = 16
+ROWS = 512  # connected UDP sockets kept of one batch
+BATCHES = 64
 UDP = 17
 TCP_CLOSE = 7
 SAME = ("netns", "sport", "dport", "peer_family")
@@ -40,41 +40,45 @@ class Copies:
 class Associations:
     """Recent UDP attempts that succeeded, to which an ICMP error may still come."""
 
-    def __init__(self, flags: dict[str, int], phases: dict[str, int]) -> None:
-        self._kept: deque[Array] = deque(maxlen=BATCHES)
+    def __init__(self, flags: dict[str, int], phases: dict[str, int], dtype: np.dtype[Any]) -> None:
+        self._ring = np.zeros((BATCHES, ROWS), dtype)  # written over in turn: fresh memory costs page faults
+        self._filled = [0] * BATCHES
+        self._turn = 0
         self._returned, self._settled = flags["FLAG_RETURNED"], flags["FLAG_SETTLED"]
         self._late, self._verdict = phases["PHASE_LATE"], phases["PHASE_VERDICT"]
         self.rows = 0  # late rows made
 
     def resolve(self, records: Array) -> Array:
-        """Records with each late error turned into a second record of its attempt, or left out if that is unknown."""
+        """Records with each late error turned into a second record of its attempt, or left out if unknown."""
         late = records["phase"] == self._late
-        out = records
-        if late.any():
-            self.remember(records[~late])
-            found = [row for row in map(self._attempt_of, records[late]) if row is not None]
-            self.rows += len(found)
-            out = np.concatenate([records[~late], *found]) if found else records[~late]
-        else:
+        if not late.any():
             self.remember(records)
-        return out
+            return records
+        kept = records[~late]
+        self.remember(kept)
+        found = [row for row in map(self._attempt_of, records[late]) if row is not None]
+        self.rows += len(found)
+        return np.concatenate([kept, *found]) if found else kept
 
     def remember(self, records: Array) -> None:
-        """Keeps the attempts to which an error may come."""
+        """Keeps the last attempts of a batch to which an error may come."""
+        last = records[-ROWS:]
         rows = np.flatnonzero(
-            (records["protocol"] == UDP) & (records["ret"] == 0) & ((records["flags"] & self._returned) != 0)
+            (last["protocol"] == UDP) & (last["ret"] == 0) & ((last["flags"] & self._returned) != 0)
         )
         if len(rows):
-            self._kept.append(records[rows[-ROWS:]])
+            np.take(last, rows, out=self._ring[self._turn, : len(rows)], mode="clip")
+            self._filled[self._turn] = len(rows)
+            self._turn = (self._turn + 1) % BATCHES
 
     def _attempt_of(self, error: Array) -> Array | None:
-        for kept in reversed(self._kept):
+        for age in range(1, BATCHES + 1):
+            place = (self._turn - age) % BATCHES
+            kept = self._ring[place, : self._filled[place]]
             same = np.ones(len(kept), bool)
             for name in SAME:
                 same &= kept[name] == error[name]
-            same &= (kept["daddr"] == error["daddr"]).all(axis=1) & (kept["saddr"] == error["saddr"]).all(
-                axis=1
-            )
+            same &= (kept["daddr"] == error["daddr"]).all(axis=1) & (kept["saddr"] == error["saddr"]).all(axis=1)
             if same.any():
                 row = kept[np.flatnonzero(same)[-1:]].copy()
                 row["err"], row["ended"], row["state"] = error["err"], error["ended"], TCP_CLOSE

@@ -36,8 +36,12 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help=f"{', '.join(FORMATS)} (table on a terminal, ndjson in a pipe)",
     )
-    parser.add_argument("--selftest", action="store_true", help="take every way out once and see what is seen")
-    parser.add_argument("--tier", metavar="TIER", help="for --selftest: trampoline, kprobe, tracepoint (the best)")
+    parser.add_argument(
+        "--selftest", action="store_true", help="take every way out once and see what is seen"
+    )
+    parser.add_argument(
+        "--tier", metavar="TIER", help="for --selftest: trampoline, kprobe, tracepoint (the best)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

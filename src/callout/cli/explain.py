@@ -1,6 +1,7 @@
-"""The reference: what an address, an error or a cause means.
+"""The reference: connect(2), a way into the kernel, a verdict, a cause, a client habit, a field.
 
-`callout explain --sockaddr HEX` decodes the bytes of a socket address as strace prints them.
+`callout explain` lists all topics. `callout explain --sockaddr HEX` decodes the bytes of a socket address as strace
+prints them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ STYLES = ("abbrev", "raw", "verbose")
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
+    parser.add_argument("topic", nargs="?", metavar="TOPIC", help="what to explain, e.g. connect, refused")
     parser.add_argument(
         "--sockaddr",
         metavar="HEX",
-        required=True,
         help="bytes of a socket address: 0200005..., 02:00:..., or \\x02\\x00...",
     )
     parser.add_argument(
@@ -34,11 +35,32 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints one decoded address."""
+    """Prints a page, the list of all, or one decoded address."""
+    if args.sockaddr is None:
+        if args.addrlen is not None:
+            raise UsageError("--addrlen goes with --sockaddr")
+        print(read_topic(args.topic), end="")
+        return 0
+    if args.topic is not None:
+        raise UsageError("give a topic or --sockaddr, not both")
     from callout.sockaddr import decode_sockaddr
 
     print(decode_sockaddr(read_hex(args.sockaddr), args.addrlen, args.style))
     return 0
+
+
+def read_topic(topic: str | None) -> str:
+    """The page of a topic; the list of all without one. Raises UsageError, with the nearest topics."""
+    from callout import topics
+
+    if topic is None:
+        return topics.index()
+    page = topics.page(topic)
+    if page is None:
+        near = " or ".join(topics.nearest(topic))
+        remedy = f"did you mean {near}?" if near else "`callout explain` lists all topics"
+        raise UsageError(f"there is no topic {topic!r}", remedy)
+    return page
 
 
 def read_hex(text: str) -> bytes:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
+from callout import origin
 from callout.cli.places import ELSEWHERE, create, is_special, open_special
 from callout.cli.streams import discard, say
 from callout.errors import CalloutError, UsageError
@@ -40,16 +41,20 @@ SUFFIXES = {
 
 
 class Output:
-    """The sink asked for. What it cannot write is a CalloutError that names the place; BrokenPipeError stays.
+    """The sink asked for, by its ``name``; ``verbose`` adds `connect.origin` to what it is given.
+
+    What it cannot write is a CalloutError that names the place; BrokenPipeError stays.
 
     A context manager: left without ``close`` it lets go at once, without waiting for whoever reads.
     ``failed``: why it could not write. ``complete``: it was closed, and all was written. ``shows_totals``:
     the sink shows them itself.
     """
 
-    def __init__(self, name: str, target: Target, explain: bool = False) -> None:
+    def __init__(self, name: str, target: Target, explain: bool = False, verbose: bool = False) -> None:
         from callout.sinks import open_sink
 
+        self.name = name
+        self._verbose = verbose
         self._target = target
         self._place = target.path or "standard output"
         self.failed: OSError | CalloutError | None = None
@@ -77,6 +82,8 @@ class Output:
 
     def write(self, batch: Batch) -> None:
         """Gives the sink a batch."""
+        if self._verbose:
+            origin.add(batch)
         with self._named():
             self._sink.write(batch)
 
@@ -114,10 +121,15 @@ def open_output(args: argparse.Namespace, explain: bool = False) -> Output:
     path: str | None = None if args.write in (None, "-") else args.write
     terminal = path is None and sys.stdout is not None and sys.stdout.isatty()
     name = args.output or (
-        SUFFIXES.get(Path(path).suffix, "ndjson") if path else "table" if terminal else "ndjson"
+        SUFFIXES.get(Path(path).suffix, "ndjson") if path else "table" if terminal or explain else "ndjson"
     )
     if path is None and FORMATS[name].owns_file:
         raise UsageError(f"{name} needs a file", "use -w FILE, or -o arrow, which can go to a pipe")
+    if args.verbose and name in ("table", "strace"):
+        raise UsageError(
+            f"--verbose adds connect.origin, which {name} does not show",
+            "use -o ndjson, or `callout explain connect`",
+        )
     if FORMATS[name].binary:
         from callout.columnar import arrow
 
@@ -129,7 +141,7 @@ def open_output(args: argparse.Namespace, explain: bool = False) -> Output:
         width=shutil.get_terminal_size((80, 24)).columns,
         color=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
     )
-    return Output(name, target, explain)
+    return Output(name, target, explain, args.verbose)
 
 
 def _stream(path: str | None, owns_file: bool) -> BinaryIO:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from callout.capture.files import FileSource
     from callout.pipeline import Stop
 
+COLUMN = "connect.pattern"
+
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
@@ -81,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         if args.seconds:
             stop.after(args.seconds)
         try:
-            pipeline.run(source, out, summary, stop, compiled.mask)
+            pipeline.run(source, out, summary, stop, compiled.mask, shows_habits(args, out))
             out.close(summary)
         finally:
             if recorded is not None and recorded.truncated:
@@ -89,6 +91,12 @@ def run(args: argparse.Namespace) -> int:
             if out.complete or out.failed:
                 output.tell(summary, args, out)
     return 0
+
+
+def shows_habits(args: argparse.Namespace, out: output.Output) -> bool:
+    """Whether client habits are written too: for programs always, for people where they asked for such rows."""
+    asked = args.all or args.demo or args.phases or COLUMN in " ".join(args.filter)
+    return asked or out.name != "table"
 
 
 def demonstration(stack: ExitStack, stop: Stop) -> Callable[[], None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from callout.capture.tiers import ESSENTIAL, SOCKET_PROGRAMS, TIERS, Program, Tier
+from callout.capture.tiers import ESSENTIAL, LEFTOVER, SOCKET_PROGRAMS, TIERS, Program, Tier
 from callout.doctor.facts import Check, Facts, State, Trial
 from callout.doctor.paths import PATHS, Path
 
@@ -17,6 +17,7 @@ TIER_NEEDS = {
     "kprobe": "a kernel built with CONFIG_KPROBE_EVENTS",
     "tracepoint": "a kernel built with CONFIG_FTRACE_SYSCALLS, and tracefs mounted or CAP_SYS_ADMIN to open it",
 }
+HIERARCHY = "needs a cgroup v2 hierarchy: mount -t cgroup2 none DIRECTORY"
 
 
 def trial_of(program: Program, facts: Facts) -> Trial:
@@ -42,6 +43,9 @@ def tiers(facts: Facts) -> Iterator[Check]:
         for program in tier.programs:
             state: State = "ok" if works(program, facts) else "no"
             yield Check(f"tier.{tier.name}.{program.name}", state, told(program, facts))
+        for program in tier.evidence:
+            state = "ok" if works(program, facts) else "warn"
+            yield Check(f"tier.{tier.name}.{program.name}", state, told(program, facts))
 
 
 def tier_check(tier: Tier, facts: Facts) -> Check:
@@ -66,18 +70,21 @@ def tax(tier: Tier) -> str:
 
 
 def sockets(facts: Facts) -> Iterator[Check]:
-    """The programs that follow a socket after the call, whatever the tier."""
-    for program in SOCKET_PROGRAMS:
+    """The programs that follow a socket after the call, and the one for the end of a trace, whatever the tier."""
+    for program in (*SOCKET_PROGRAMS, LEFTOVER):
         lost: State = "no" if program.name in ESSENTIAL else "warn"
-        yield Check(f"socket.{program.name}", "ok" if works(program, facts) else lost, told(program, facts))
+        state: State = "ok" if works(program, facts) else lost
+        homeless = state != "ok" and program.hook.startswith("cgroup/") and facts.host.cgroup2 is None
+        yield Check(f"socket.{program.name}", state, told(program, facts), HIERARCHY if homeless else "")
 
 
 def active(facts: Facts) -> frozenset[str]:
     """The programs that a trace attaches here."""
     if facts.tier is None:
         return frozenset()
-    entries = [program.name for tier in TIERS if tier.name == facts.tier for program in tier.programs]
-    return frozenset(entries) | {program.name for program in SOCKET_PROGRAMS if works(program, facts)}
+    (tier,) = (tier for tier in TIERS if tier.name == facts.tier)
+    spare = (*SOCKET_PROGRAMS, *tier.evidence)
+    return frozenset(p.name for p in tier.programs) | {p.name for p in spare if works(p, facts)}
 
 
 def paths(facts: Facts) -> Iterator[Check]:
@@ -88,7 +95,7 @@ def paths(facts: Facts) -> Iterator[Check]:
 
 
 def path_check(path: Path, facts: Facts) -> Check:
-    """One way out: seen by what, or why not."""
+    """One way out: seen by what, or seen in part, or why not."""
     name, attached = f"path.{path.name}", active(facts)
     seers = [program for program in path.seen_by if program in attached]
     if seers:
@@ -98,5 +105,16 @@ def path_check(path: Path, facts: Facts) -> Check:
     if facts.tier is None:
         return Check(name, "no", f"{path.what}: not observed, as tracing does not work here")
     able = [tier.name for tier in TIERS if any(program.name in path.seen_by for program in tier.programs)]
-    remedy = f"needs the tier {' or '.join(able)}" if able else ""
-    return Check(name, "no", f"{path.what}: not seen by the {facts.tier} tier", remedy)
+    remedy = f"needs the tier {' or '.join(able)}" if able else lacking(path, facts)
+    partly = [program for program in path.partly_by if program in attached]
+    if partly:
+        return Check(name, "warn", f"{path.what}: {path.part}, observed by {', '.join(partly)}", remedy)
+    lack = f"not seen by the {facts.tier} tier" if able else "the programs that observe it do not work here"
+    return Check(name, "no", f"{path.what}: {lack}", remedy)
+
+
+def lacking(path: Path, facts: Facts) -> str:
+    """What to do where the programs that every tier shares do not work."""
+    hooks = {p.name: p.hook for p in SOCKET_PROGRAMS}
+    on_cgroups = any(hooks[name].startswith("cgroup/") for name in path.seen_by)
+    return HIERARCHY if on_cgroups and facts.host.cgroup2 is None else ""

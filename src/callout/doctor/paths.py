@@ -3,7 +3,8 @@
 Rule of this file: data. A way is observed here when one of the programs that see it is attached by the chosen
 tier (or is a socket program that loads); so new coverage is a name in one line. What the kernel does on each:
 net/socket.c (``__sys_connect``), io_uring/net.c (``io_connect`` calls ``__sys_connect_file``), net/ipv4/tcp.c
-(``tcp_sendmsg_fastopen``). System call tracepoints stay silent for i386 calls: kernel/trace/trace_syscalls.c.
+(``tcp_sendmsg_fastopen``). System call tracepoints stay silent for i386 and x32 calls:
+kernel/trace/trace_syscalls.c (arch_trace_is_compat_syscall).
 ``callout doctor --selftest`` takes each of them and compares.
 """
 
@@ -38,7 +39,9 @@ PATHS = (
     Path("connect", "connect(2), TCP and UDP over IPv4 and IPv6", NATIVE),
     Path("connect_ia32", "connect(2) of 32-bit processes (i386 number 362)", ANY_ABI, X86, SOCKET, FROM_SYN),
     Path("socketcall", "socketcall(2) of 32-bit processes (i386 number 102)", ANY_ABI, X86, SOCKET, FROM_SYN),
-    Path("connect_x32", "connect(2) of x32 processes (number 42 of that table)", NATIVE, X86),
+    Path(
+        "connect_x32", "connect(2) of x32 processes (number 42 of that table)", ANY_ABI, X86, SOCKET, FROM_SYN
+    ),
     Path("io_uring", "IORING_OP_CONNECT", ("uring_submit_req", "uring_submit_sqe"), (), SOCKET, FROM_SYN),
     Path("sendto_fastopen", "TCP Fast Open: sendto(2) with MSG_FASTOPEN", SOCKET),
     Path("sendmsg_fastopen", "TCP Fast Open: sendmsg(2) with MSG_FASTOPEN", SOCKET),

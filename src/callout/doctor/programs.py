@@ -12,14 +12,18 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from callout.capture import privileges
-from callout.capture.tiers import SOCKET_PROGRAMS, TIERS, Program
+from callout.capture.tiers import LEFTOVER, SOCKET_PROGRAMS, TIERS, Program
 from callout.doctor.facts import Facts, Host, Trial
 from callout.errors import CalloutError
 
 ENOTSUPP = 524  # include/linux/errno.h, not for user space: this architecture has no trampolines
 # No such function, tracepoint or kind of probe in this kernel, as opposed to one that it does not let us use.
 ABSENT = frozenset({errno.ENOENT, errno.ESRCH, ENOTSUPP})
-ALL = (*SOCKET_PROGRAMS, *(program for tier in TIERS for program in tier.programs))
+ALL = (
+    *SOCKET_PROGRAMS,
+    LEFTOVER,
+    *(program for tier in TIERS for program in (*tier.programs, *tier.evidence)),
+)
 
 
 class Native(NamedTuple):
@@ -42,8 +46,9 @@ def native() -> Native:
     def attempt(program: Program) -> None:
         loaded = kernel.Loaded((program,), constants, os.sysconf("SC_PAGESIZE"))
         try:
-            with kernel.cgroup_directory(None) as cgroup:
-                loaded.attach(program, cgroup)
+            if program is not LEFTOVER:  # which is run, not attached
+                with kernel.cgroup_directory(None) as cgroup:
+                    loaded.attach(program, cgroup)
         finally:
             loaded.close()
 

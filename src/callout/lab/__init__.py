@@ -12,18 +12,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from callout.errors import UsageError
-from callout.lab import arguments, firewall, routing, tcp, udp, unix
+from callout.lab import (
+    again,
+    arguments,
+    denials,
+    fastopen,
+    firewall,
+    ipv6,
+    limits,
+    mptcp,
+    other,
+    remote,
+    routing,
+    sharing,
+    tcp,
+    udp,
+    unix,
+    unix_kinds,
+    waiting,
+)
 from callout.lab.scenario import Expected, Scenario
 
 __all__ = ["SCENARIOS", "Expected", "Scenario", "demo", "named"]
 
 SCENARIOS: tuple[Scenario, ...] = (
     *tcp.SCENARIOS,
+    *ipv6.SCENARIOS,
+    *again.SCENARIOS,
+    *waiting.SCENARIOS,
+    *sharing.SCENARIOS,
+    *fastopen.SCENARIOS,
+    *mptcp.SCENARIOS,
+    *limits.SCENARIOS,
     *udp.SCENARIOS,
     *unix.SCENARIOS,
+    *unix_kinds.SCENARIOS,
+    *other.SCENARIOS,
     *arguments.SCENARIOS,
     *routing.SCENARIOS,
     *firewall.SCENARIOS,
+    *remote.SCENARIOS,
+    *denials.SCENARIOS,
 )
 
 

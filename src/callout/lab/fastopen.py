@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import socket
 
-from callout.lab.address import inet
+from callout.lab import libc
+from callout.lab.address import UNSPEC, inet
 from callout.lab.outcomes import (
     CONNECTED_ALREADY,
     ESTABLISHED,
@@ -86,10 +87,13 @@ def unanswered(world: World) -> None:
 
 
 def unsent(world: World) -> None:
-    """With a cookie the call returns 0; called again and closed without a write, it never sent a packet."""
+    """With a cookie the call returns 0; called again and closed without a write, it never sent a packet.
+
+    Called again without O_NONBLOCK it would wait for ever for an answer to the SYN that nobody sent.
+    """
     with world.sysctl("ipv4/tcp_fastopen", BOTH):
         fetch_cookie(world, 8266)
-        with server(world, 8266), fast(world) as caller:
+        with server(world, 8266), fast(world, blocking=False) as caller:
             world.connect(caller, inet(HOST, 8266))
             world.connect(caller, inet(HOST, 8266))
 
@@ -97,13 +101,8 @@ def unsent(world: World) -> None:
 def sendto(world: World, caller: socket.socket, address: bytes) -> None:
     """sendto(2) with MSG_FASTOPEN, reported with the error that it returns."""
     attempt = world.about(caller, address)
-    host = (HOST, int.from_bytes(address[2:4], "big"))
-    try:
-        caller.sendto(b"x", MSG_FASTOPEN, host)
-    except OSError as error:
-        world.tell(attempt, error.errno if error.errno != errno.EINPROGRESS else 0)
-    else:
-        world.tell(attempt)
+    result = libc.sendto(attempt.fd, b"x", MSG_FASTOPEN, address)
+    world.tell(attempt, -result if result < 0 and result != -errno.EINPROGRESS else 0)
 
 
 def sent_then_called(world: World) -> None:
@@ -121,6 +120,12 @@ def switched_off(world: World) -> None:
     """Where Fast Open is off, sendto(2) makes no attempt."""
     with world.sysctl("ipv4/tcp_fastopen", "0"), world.listener(HOST, 8268), world.tcp() as caller:
         sendto(world, caller, inet(HOST, 8268))
+
+
+def unspec(world: World) -> None:
+    """sendto(2) to AF_UNSPEC makes no attempt."""
+    with world.tcp() as caller:
+        sendto(world, caller, UNSPEC)
 
 
 NO_ATTEMPT = Expected("invalid", "EOPNOTSUPP", "family_unsupported", None, seen_by=())
@@ -161,4 +166,5 @@ SCENARIOS = (
         "tfo_off", "fastopen", "sendto(2) where Fast Open is off: no attempt", switched_off, (NO_ATTEMPT,),
         needs=("fastopen",), alone=True,
     ),
+    Scenario("tfo_unspec", "fastopen", "sendto(2) to AF_UNSPEC: no attempt", unspec, (NO_ATTEMPT,)),
 )  # fmt: skip

@@ -8,8 +8,11 @@ Behaviour: nft(8), net/ipv4/netfilter/nf_reject_ipv4.c, tcp_v4_err in net/ipv4/t
 from __future__ import annotations
 
 import errno
+import socket
+from collections.abc import Callable
 
-from callout.lab.address import inet
+from callout.lab.address import inet, inet6
+from callout.lab.outcomes import failed, later
 from callout.lab.scenario import Expected, Scenario
 from callout.lab.world import World
 
@@ -36,6 +39,35 @@ def prohibited(world: World) -> None:
         world.connect(caller, inet(PROHIBITED, 25))
 
 
+REJECTED = {  # reject with icmp type ...: its address, and the error
+    "host-unreachable": ("192.0.2.70", "EHOSTUNREACH"),
+    "net-unreachable": ("192.0.2.71", "ENETUNREACH"),
+    "port-unreachable": ("192.0.2.72", "ECONNREFUSED"),
+}
+
+
+def rejecting(host: str) -> Callable[[World], None]:
+    """A call that the firewall answers with ICMP."""
+
+    def act(world: World) -> None:
+        with world.tcp() as caller:
+            world.connect(caller, inet(host, 443))
+
+    return act
+
+
+def soft(world: World) -> None:
+    """A caller that does not wait gets the ICMP error at once by SO_ERROR, though TCP would go on trying."""
+    with world.tcp(blocking=False) as caller:
+        world.connect(caller, inet("192.0.2.73", 443), wait=True)
+
+
+def reset6(world: World) -> None:
+    """The SYN is answered by the firewall's RST, IPv6."""
+    with world.tcp(socket.AF_INET6) as caller:
+        world.connect(caller, inet6("2001:db8::67", 22))
+
+
 SCENARIOS = (
     Scenario(
         "tcp_timeout", "firewall", "the firewall drops", dropped,
@@ -52,5 +84,25 @@ SCENARIOS = (
         (Expected("unreachable", "EHOSTUNREACH", "netfilter_reject", -errno.EHOSTUNREACH),),
         needs=("ip", "sysctl"), firewall=f"ip daddr {PROHIBITED} reject with icmpx type admin-prohibited",
         slow=True, demo=True,
+    ),
+    *(
+        Scenario(
+            f"nf_{kind.split('-')[0]}", "firewall", f"the firewall answers {kind}", rejecting(host),
+            (
+                failed("refused" if error == "ECONNREFUSED" else "unreachable", error, "netfilter_reject"),
+            ),
+            needs=("ip", "sysctl"), firewall=f"ip daddr {host} reject with icmp type {kind}", slow=True,
+        )
+        for kind, (host, error) in REJECTED.items()
+    ),
+    Scenario(
+        "nf_soft", "firewall", "the firewall answers with ICMP, non-blocking", soft,
+        (later("unreachable", "EHOSTUNREACH", "netfilter_reject"),),
+        needs=("ip",), firewall="ip daddr 192.0.2.73 reject with icmp type host-unreachable", slow=True,
+    ),
+    Scenario(
+        "nf_rst6", "firewall", "the firewall answers with a reset, IPv6", reset6,
+        (failed("refused", "ECONNREFUSED", "netfilter_reject"),),
+        needs=("ip", "ipv6"), firewall="ip6 daddr 2001:db8::67 meta l4proto tcp reject with tcp reset",
     ),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """The C library's calls that Python 3.11 lacks or wraps in too much.
 
-Rule of this file: one thin function a call; a failure is an OSError with its errno, except for ``connect``,
-whose failures are what the laboratory is about. Numbers: unshare(2), prctl(2), mount(2), as in
+Rule of this file: one thin function a call; a failure is an OSError with its errno, except for ``connect`` and
+``sendto``, whose failures are what the laboratory is about. Numbers: unshare(2), prctl(2), mount(2), as in
 include/uapi/linux.
 """
 
@@ -26,6 +26,10 @@ NUMBER = NUMBERS.get(platform.machine(), {})
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.connect.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+_libc.sendto.argtypes = (
+    ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint,
+)  # fmt: skip
+_libc.sendto.restype = ctypes.c_ssize_t
 _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 _libc.mount.argtypes = (
@@ -51,6 +55,12 @@ def connect(fd: int, address: bytes | int, addrlen: int) -> int:
     Unlike ``socket.connect`` it never calls again, never waits for readiness and checks nothing.
     """
     return 0 if _libc.connect(fd, address, addrlen) == 0 else -ctypes.get_errno()
+
+
+def sendto(fd: int, data: bytes, flags: int, address: bytes) -> int:
+    """sendto(2) exactly as given, once: the number of bytes, or -errno."""
+    sent = int(_libc.sendto(fd, data, len(data), flags, address, len(address)))
+    return sent if sent >= 0 else -ctypes.get_errno()
 
 
 def unshare(flags: int) -> None:

@@ -29,6 +29,13 @@ def numbers() -> str | None:
     return None if libc.NUMBER else f"the numbers of {os.uname().machine}'s system calls are not in libc.NUMBERS"
 
 
+def linux_6_7() -> str | None:
+    """Need ``linux_6_7``: what a blocked call returns when its socket is disconnected changed with it."""
+    release = os.uname().release
+    major, minor = (int("".join(filter(str.isdigit, part))) for part in release.split(".")[:2])
+    return None if (major, minor) >= (6, 7) else f"the kernel {release} answers otherwise (6.7 and later)"
+
+
 def fastopen() -> str | None:
     """Need ``fastopen``: a network of our own may serve TCP Fast Open."""
     return writable("ipv4/tcp_fastopen")
@@ -96,6 +103,7 @@ def cgroups() -> str | None:
 PROBES: dict[str, Callable[[], str | None]] = {
     "users": users,
     "numbers": numbers,
+    "linux_6_7": linux_6_7,
     "fastopen": fastopen,
     "settings": settings,
     "raw": creatable("raw sockets for us", socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP),

@@ -54,8 +54,9 @@ THERE = f"""\
 link set lo up
 link set lab3 up
 addr add 198.18.0.2/24 dev lab3
-link add behind type dummy
+link add behind type veth peer name nobody
 link set behind up
+link set nobody up
 route add 198.18.1.0/24 dev behind
 route add unreachable {HOST_UNREACHABLE}
 route add prohibit {PROHIBITED}

@@ -6,15 +6,19 @@ Behaviour: ip-route(8), net/ipv4/route.c.
 
 from __future__ import annotations
 
-import errno
+import socket
 
-from callout.lab.address import inet
-from callout.lab.scenario import Expected, Scenario
+from callout.lab.address import inet, inet6
+from callout.lab.outcomes import NO_ROUTE, failed
+from callout.lab.scenario import Scenario
 from callout.lab.world import World
 
 UNREACHABLE = "198.51.100.10"
 BLACKHOLE = "198.51.100.20"
+PROHIBITED = "198.51.100.30"
+THROWN = "198.51.100.40"
 NOWHERE = "203.0.113.9"
+TCP_SYNCNT = 7  # include/uapi/linux/tcp.h
 
 
 def no_route(world: World) -> None:
@@ -35,19 +39,79 @@ def blackhole(world: World) -> None:
         world.connect(caller, inet(BLACKHOLE, 443))
 
 
+def prohibited(world: World) -> None:
+    """A route of type prohibit."""
+    with world.tcp() as caller:
+        world.connect(caller, inet(PROHIBITED, 443))
+
+
+def thrown(world: World) -> None:
+    """A route of type throw ends the search in its table, and there is no other."""
+    with world.tcp() as caller:
+        world.connect(caller, inet(THROWN, 443))
+
+
+def multicast(world: World) -> None:
+    """TCP has no groups, though a route leads there."""
+    with world.tcp() as caller:
+        world.connect(caller, inet("233.252.0.1", 443))
+
+
+def broadcast(world: World) -> None:
+    """TCP has no broadcasts."""
+    with world.tcp() as caller:
+        world.connect(caller, inet("192.0.2.255", 443))
+
+
+def no_neighbour(world: World) -> None:
+    """The next hop does not answer ARP: after three questions, a second apart, the kernel gives up."""
+    with world.tcp() as caller:
+        caller.setsockopt(socket.IPPROTO_TCP, TCP_SYNCNT, 4)
+        world.connect(caller, inet("192.0.2.77", 443))
+
+
+def no_neighbour6(world: World) -> None:
+    """The next hop does not answer neighbour discovery."""
+    with world.tcp(socket.AF_INET6) as caller:
+        caller.setsockopt(socket.IPPROTO_TCP, TCP_SYNCNT, 4)
+        world.connect(caller, inet6("2001:db8::77", 443))
+
+
+NEIGHBOUR = (failed("unreachable", "EHOSTUNREACH", "neighbour_failed"),)
+NOT_UNICAST = (failed("unreachable", "ENETUNREACH", "unknown"),)
 SCENARIOS = (
     Scenario(
         "rt_none", "routing", "no route matches", no_route,
-        (Expected("unreachable", "ENETUNREACH", "no_route", -errno.ENETUNREACH),), demo=True,
+        (NO_ROUTE,), demo=True,
     ),
     Scenario(
         "rt_unreach", "routing", "a route says unreachable", unreachable,
-        (Expected("unreachable", "EHOSTUNREACH", "no_route", -errno.EHOSTUNREACH),),
+        (failed("unreachable", "EHOSTUNREACH", "no_route"),),
         routes=f"route add unreachable {UNREACHABLE}\n",
     ),
     Scenario(
         "rt_blackhole", "routing", "a route swallows everything", blackhole,
-        (Expected("unreachable", "EINVAL", "no_route", -errno.EINVAL),),
+        (failed("unreachable", "EINVAL", "no_route"),),
         routes=f"route add blackhole {BLACKHOLE}\n",
+    ),
+    Scenario(
+        "rt_prohibit", "routing", "a route prohibits", prohibited, (failed("denied", "EACCES", "unknown"),),
+        routes=f"route add prohibit {PROHIBITED}\n",
+    ),
+    Scenario(
+        "rt_throw", "routing", "a route throws", thrown, (NO_ROUTE,), routes=f"route add throw {THROWN}\n",
+    ),
+    Scenario(
+        "tcp_mcast", "routing", "a multicast address", multicast, NOT_UNICAST, needs=("ip",),
+        routes="route add 233.252.0.0/24 dev lab0\n",
+    ),
+    Scenario("tcp_broadcast", "routing", "a broadcast address", broadcast, NOT_UNICAST, needs=("ip",)),
+    Scenario(
+        "no_neighbour", "routing", "the next hop does not answer", no_neighbour, NEIGHBOUR, needs=("ip",),
+        slow=True,
+    ),
+    Scenario(
+        "no_neighbour6", "routing", "the next hop does not answer, IPv6", no_neighbour6, NEIGHBOUR,
+        needs=("ip", "ipv6"), slow=True,
     ),
 )  # fmt: skip

@@ -13,13 +13,11 @@ import socket
 import traceback
 
 from callout.lab.address import inet, inet6
+from callout.lab.outcomes import ESTABLISHED, IN_PROGRESS, REFUSED
 from callout.lab.scenario import Expected, Scenario
 from callout.lab.world import World
 
 HOST = "127.0.0.1"
-IN_PROGRESS = -errno.EINPROGRESS
-ESTABLISHED = Expected("established", None, None, 0)
-REFUSED = Expected("refused", "ECONNREFUSED", "no_listener", -errno.ECONNREFUSED)
 
 
 def ok(world: World) -> None:
@@ -89,29 +87,28 @@ def connected_already(world: World) -> None:
         world.connect(caller, inet(HOST, 8082))
 
 
-def ports_exhausted(world: World) -> None:
-    """Two ephemeral ports, both taken towards this destination."""
-    with (
-        world.listener(HOST, 8083),
-        world.sysctl("ipv4/ip_local_port_range", "61000 61001"),
-        world.tcp() as first,
-        world.tcp() as second,
-        world.tcp() as third,
-    ):
-        for caller in (first, second, third):
-            world.connect(caller, inet(HOST, 8083))
-
-
 def ipv6_ok(world: World) -> None:
     """A listener on ::1 answers."""
     with world.listener("::1", 8084), world.tcp(socket.AF_INET6) as caller:
         world.connect(caller, inet6("::1", 8084))
 
 
-def mapped_ok(world: World) -> None:
-    """An IPv6 socket calls an IPv4 listener by its mapped address (ipv6(7))."""
-    with world.listener(HOST, 8085), world.tcp(socket.AF_INET6) as caller:
-        world.connect(caller, inet6(f"::ffff:{HOST}", 8085))
+def any_address(world: World) -> None:
+    """0.0.0.0 means this host (net/ipv4/route.c, ip_route_output_key_hash_rcu)."""
+    with world.listener(HOST, 8087), world.tcp() as caller:
+        world.connect(caller, inet("0.0.0.0", 8087))
+
+
+def any_port0(world: World) -> None:
+    """Port 0 is a port like any other, on which nobody can listen."""
+    with world.tcp() as caller:
+        world.connect(caller, inet("0.0.0.0", 0))
+
+
+def long_address(world: World) -> None:
+    """What lies behind the address, up to 128 bytes, does not matter."""
+    with world.listener(HOST, 8088), world.tcp() as caller:
+        world.connect(caller, inet(HOST, 8088).ljust(128, b"\xff"))
 
 
 SCENARIOS = (
@@ -150,15 +147,17 @@ SCENARIOS = (
         (ESTABLISHED, Expected("invalid", "EISCONN", "already_connected", -errno.EISCONN)),
     ),
     Scenario(
-        "port_exhaustion", "tcp", "no ephemeral port is left", ports_exhausted,
-        (
-            ESTABLISHED, ESTABLISHED,
-            Expected("exhausted", "EADDRNOTAVAIL", "ports_exhausted", -errno.EADDRNOTAVAIL),
-        ),
-        needs=("sysctl",),
-    ),
-    Scenario(
         "tcp6_ok", "tcp", "a listener on ::1 answers", ipv6_ok, (ESTABLISHED,), needs=("ipv6",), demo=True,
     ),
-    Scenario("tcp6_mapped", "tcp", "IPv4 from an IPv6 socket", mapped_ok, (ESTABLISHED,), needs=("ipv6",)),
+    Scenario(
+        "tcp_any4", "tcp", "0.0.0.0 means this host", any_address,
+        (
+            Expected(
+                "established", None, None, 0,
+                fields={"destination.ip": HOST, "connect.rewritten_from": None, "connect.swapped": None},
+            ),
+        ),
+    ),
+    Scenario("tcp_any_port0", "tcp", "port 0", any_port0, (REFUSED,)),
+    Scenario("tcp_longlen", "tcp", "an address of 128 bytes", long_address, (ESTABLISHED,)),
 )  # fmt: skip

@@ -30,12 +30,13 @@ class Made(NamedTuple):
     """One attempt as the process that made it knows it.
 
     ``fd``: the descriptor it was made on, None where there is no number to it. ``address``: the bytes of the
-    sockaddr. ``result``: 0 or -errno. ``note``: what of the way this attempt leaves out, "" if nothing.
+    sockaddr. ``result``: 0 or -errno, None where no system call returns it. ``note``: what of the way this attempt
+    leaves out, "" if nothing.
     """
 
     fd: int | None
     address: bytes
-    result: int
+    result: int | None
     note: str = ""
 
 
@@ -66,7 +67,7 @@ def made_socket(family: int, kind: int, protocol: int = 0) -> socket.socket:
     try:
         return socket.socket(family, kind, protocol)
     except OSError as error:
-        if error.errno == errno.EPERM or error.errno == errno.EACCES:
+        if error.errno in (errno.EPERM, errno.EACCES):
             raise NotHere(f"no such socket is granted ({error.strerror})") from error
         raise NotHere(f"this kernel has no such sockets ({error.strerror})") from error
 

@@ -91,7 +91,14 @@ def unix_sendto() -> Made:
 WAYS = (
     Way("udp4_sendto", "sendto", "sendto(2), UDP over IPv4", "sendto", "associated", sendto4),
     Way("udp6_sendto", "sendto", "sendto(2), UDP over IPv6", "sendto", "associated", sendto6),
-    Way("mapped_sendto", "sendto", "sendto(2), UDP to a mapped IPv4 address", "sendto", "associated", sendto_mapped),
+    Way(
+        "mapped_sendto",
+        "sendto",
+        "sendto(2), UDP to a mapped IPv4 address",
+        "sendto",
+        "associated",
+        sendto_mapped,
+    ),
     Way("udp4_sendmsg", "sendmsg", "sendmsg(2), UDP over IPv4", "sendmsg", "associated", sendmsg4),
     Way("udp6_sendmsg", "sendmsg", "sendmsg(2), UDP over IPv6", "sendmsg", "associated", sendmsg6),
     Way("udp4_sendmmsg", "sendmmsg", "sendmmsg(2), UDP over IPv4", "sendmmsg", "associated", sendmmsg4),

@@ -61,7 +61,9 @@ def by_number(caller: socket.socket, address: bytes) -> Made:
     """connect(2) by its own number."""
     page = Page()
     return Made(
-        caller.fileno(), address, expect(page.call(NR_CONNECT, caller.fileno(), page.put(address), len(address)))
+        caller.fileno(),
+        address,
+        expect(page.call(NR_CONNECT, caller.fileno(), page.put(address), len(address))),
     )
 
 

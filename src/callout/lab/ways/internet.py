@@ -190,7 +190,7 @@ WAYS = (
     Way("unspec", "connect", "connect(2) with AF_UNSPEC", "connect", "dissolved", unspec),
     Way("raw", "raw", "connect(2) on a raw socket", "connect", "associated", raw),
     Way("ping", "raw", "connect(2) on a ping socket", "connect", "associated", ping),
-    Way("connect_x32", "connect_x32", "connect(2) of the x32 ABI", None, "established", x32, in_part=True),
+    Way("connect_x32", "connect_x32", "connect(2) of the x32 ABI", "connect", "established", x32, in_part=True),
     Way("mptcp", "mptcp", "connect(2) on an MPTCP socket", "connect", "established", mptcp),
     Way("sctp", "sctp", "connect(2) on an SCTP socket", "connect", "established", sctp),
     Way("sctp_connectx", "sctp_connectx", "sctp_connectx(3)", None, "established", sctp_connectx),

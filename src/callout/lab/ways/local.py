@@ -84,7 +84,9 @@ def kernel() -> Made:
     number = ctypes.get_errno()
     if number in NO_9P:
         raise NotHere(NO_9P[number])
-    return Made(None, inet(HOST, DISCARD), -number)
+    if number != errno.ECONNREFUSED:
+        raise OSError(number, f"mount: {os.strerror(number)}")
+    return Made(None, inet(HOST, DISCARD), None)
 
 
 def subflow() -> Made:

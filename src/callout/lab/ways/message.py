@@ -22,14 +22,15 @@ def system_call(number: int, *arguments: int | bytes | None) -> int:
     return result if result >= 0 else -ctypes.get_errno()
 
 
-
 class Message:
     """A struct mmsghdr with one byte of data; it begins with a struct msghdr. ``at`` is its address."""
 
     def __init__(self, address: bytes, data: bytes = b"x") -> None:
         self._name = ctypes.create_string_buffer(address, len(address))
         self._data = ctypes.create_string_buffer(data, len(data))
-        self._vector = ctypes.create_string_buffer(struct.pack("=QQ", ctypes.addressof(self._data), len(data)))
+        self._vector = ctypes.create_string_buffer(
+            struct.pack("=QQ", ctypes.addressof(self._data), len(data))
+        )
         head = (ctypes.addressof(self._name), len(address), ctypes.addressof(self._vector), 1, 0, 0, 0, 0)
         self._header = ctypes.create_string_buffer(struct.pack("=QI4xQQQQI4xI4x", *head))
         self.at = ctypes.addressof(self._header)

@@ -28,7 +28,9 @@ SENDMSG, LINK_TIMEOUT, CONNECT = 9, 15, 16  # its opcodes
 ENTRIES = 4
 
 
-def entry(opcode: int, fd: int, address: int, offset: int = 0, length: int = 0, more: int = 0, flags: int = 0) -> bytes:
+def entry(
+    opcode: int, fd: int, address: int, offset: int = 0, length: int = 0, more: int = 0, flags: int = 0
+) -> bytes:
     """A struct io_uring_sqe without its user_data. ``more``: flags of the operation itself."""
     return struct.pack("=BBHiQQII", opcode, flags, 0, fd, offset, address, length, more)
 
