@@ -29,6 +29,7 @@ def flood(
     families: tuple[str, ...] = ("ipv4",),
     peers: int = 200,
     apart: bool = False,
+    ports: tuple[int, int] = (443, 80),
     seed: int = 1,
 ) -> Batch:
     """Attempts of 40 threads of 8 processes, all with one verdict.
@@ -50,13 +51,13 @@ def flood(
         "process.thread.id": Plain((4000 + thread).astype(np.uint32)),
         "destination.ip": Coded(peer, ips),
         "destination.port": Plain(
-            (np.where(peer % 3, 443, 80) + (apart and np.arange(count) % 2)).astype(np.uint16)
+            (np.where(peer % 3, *ports) + (apart and np.arange(count) % 2)).astype(np.uint16)
         ),
         "destination.address": Coded(np.full(count, -1, np.int32), []),
         "network.transport": Coded((np.arange(count) % len(transport)).astype(np.int32), transport),
         "network.type": Coded(family, list(families)),
-        # no descriptor has sockets of both families: then it is a resolver's loop over addresses
-        "connect.fd": Plain((random.integers(2, 20, count) * 2 + family).astype(np.int32)),
+        # a descriptor for each peer: one that went from address to address would be a resolver's loop
+        "connect.fd": Plain(peer + np.int32(3)),
         "connect.nonblocking": Plain(np.full(count, nonblocking)),
         "connect.return": Plain(np.full(count, result, np.int32)),
         "connect.verdict": Coded(same, [verdict]),
@@ -74,6 +75,7 @@ def floods(count: int) -> dict[str, Batch]:
         "UDP": flood(count, ["udp"], "associated"),
         "UDP, every peer its own": flood(count, ["udp"], "associated", peers=count),
         "UDP, non-blocking": flood(count, ["udp"], "associated", nonblocking=True),
+        "UDP, non-blocking, DNS": flood(count, ["udp"], "associated", nonblocking=True, ports=(53, 53)),
         "UDP, both families": flood(count, ["udp"], "associated", families=both),
         "TCP": flood(count, ["tcp"], "established"),
         "TCP, non-blocking": flood(count, ["tcp"], "established", nonblocking=True, result=-115),

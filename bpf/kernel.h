@@ -41,14 +41,14 @@ enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1, BPF_SK_STORAGE_GET_F_CREATE = 1 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
 enum { BPF_RB_AVAIL_DATA = 0 };
 
-enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7 }; /* net/tcp_states.h */
+enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_FIN_WAIT1 = 4, TCP_CLOSE = 7, TCP_LAST_ACK = 9, TCP_CLOSING = 11 }; /* net/tcp_states.h */
 enum { AF_UNSPEC = 0, AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10 };
 enum { SOCK_STREAM = 1, SOCK_DGRAM = 2, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_MPTCP = 262 };
 enum { O_NONBLOCK = 04000, FMODE_PATH = 0x4000, S_IFMT = 0170000, S_IFSOCK = 0140000 };
 enum { PF_EXITING = 0x4, PF_IO_WORKER = 0x10, PF_KTHREAD = 0x200000 }; /* linux/sched.h */
 enum { TS_COMPAT = 2 };						/* asm/thread_info.h of x86 */
 enum { SECCOMP_MODE_FILTER = 2 };
-enum { EPERM = 1, EACCES = 13, ENOSYS = 38, EINTR = 4, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
+enum { EPERM = 1, EAGAIN = 11, EACCES = 13, ENOSYS = 38, EINTR = 4, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
 
 #define __kernel __attribute__((preserve_access_index))
 
@@ -61,11 +61,12 @@ struct sock_common {
 	u64 skc_addrpair;	/* skc_daddr, skc_rcv_saddr */
 	u32 skc_portpair;	/* skc_dport (network order), skc_num (host order) */
 	u16 skc_family;
-	volatile u8 skc_state;
+	u8 skc_state;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	struct { long long counter; } skc_cookie;
+	unsigned long skc_flags;
 } __kernel;
 struct sock {
 	struct sock_common __sk_common;
@@ -73,10 +74,22 @@ struct sock {
 	u16 sk_protocol;
 	int sk_err;
 	int sk_err_soft;
+	u8 sk_shutdown;
 } __kernel;
+enum { RCV_SHUTDOWN = 1, SOCK_DONE = 1 }; /* net/sock.h: a bit of sk_shutdown; the number of a bit of skc_flags */
 struct inet_sock {
 	struct sock sk;
 	__be16 inet_sport;
+} __kernel;
+
+struct tcp_sock {
+	u32 rcv_nxt;
+	u32 copied_seq;
+	u32 write_seq;
+	u32 snd_nxt;
+	u64 bytes_sent;
+	u64 bytes_retrans;
+	u64 bytes_received;
 } __kernel;
 
 struct socket {
@@ -89,7 +102,9 @@ struct file {
 	u32 f_mode;
 	struct inode *f_inode;
 	void *private_data;
+	struct { long counter; } f_count;
 } __kernel;
+struct file___6_13 { struct { struct { long counter; } refcnt; } f_ref; } __kernel; /* 90ee6ed776c0: one below the number */
 struct fdtable {
 	u32 max_fds;
 	struct file **fd;

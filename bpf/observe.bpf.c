@@ -12,6 +12,7 @@
 #include "observe/state.h"
 #include "observe/narrow.h"
 #include "observe/caller.h"
+#include "observe/talk.h"
 #include "observe/attempt.h"
 #include "observe/entry_tracepoint.h"
 #include "observe/entry_trampoline.h"
@@ -22,5 +23,7 @@
 #include "observe/uring.h"
 #include "observe/datagram.h"
 #include "observe/leftover.h"
+#include "observe/conversation.h"
+#include "observe/conversation_calls.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

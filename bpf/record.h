@@ -31,6 +31,7 @@ typedef u8 ip_addr[16]; /* IPv4 in the first four bytes, or IPv6 */
 enum PACKED record_kind {
 	RECORD_ATTEMPT = 1,
 	RECORD_COPY = 2,
+	RECORD_CALL = 3,
 	RECORD_KINDS = 4, /* room for what is counted by kind */
 };
 
@@ -141,6 +142,91 @@ struct copy {
 	u8 sockaddr[128] DOC("the kernel's copy");
 };
 
+/* The calls around an attempt (-e network), by their names; CALL_END is none: the socket went away. */
+enum PACKED call_kind {
+	CALL_SOCKET = 1,
+	CALL_BIND = 2,
+	CALL_LISTEN = 3,
+	CALL_ACCEPT = 4,
+	CALL_ACCEPT4 = 5,
+	CALL_GETSOCKOPT = 6,
+	CALL_POLL = 7,
+	CALL_PPOLL = 8,
+	CALL_SELECT = 9,
+	CALL_PSELECT6 = 10,
+	CALL_EPOLL_WAIT = 11,
+	CALL_EPOLL_PWAIT = 12,
+	CALL_EPOLL_PWAIT2 = 13,
+	CALL_SENDTO = 14,
+	CALL_SENDMSG = 15,
+	CALL_SENDMMSG = 16,
+	CALL_WRITE = 17,
+	CALL_WRITEV = 18,
+	CALL_RECVFROM = 19,
+	CALL_RECVMSG = 20,
+	CALL_RECVMMSG = 21,
+	CALL_READ = 22,
+	CALL_READV = 23,
+	CALL_SHUTDOWN = 24,
+	CALL_CLOSE = 25,
+	CALL_END = 26,
+};
+
+/* What has happened on a followed socket so far. */
+enum PACKED talk_mark {
+	TALK_ATTEMPTED = 1,	/* it has an attempt, or was accepted */
+	TALK_CONNECTED = 2,
+	TALK_SENT = 4,		/* its first send was reported */
+	TALK_RECEIVED = 8,
+	TALK_SHUT = 16,		/* shut down here before the peer closed its side */
+	TALK_RESET = 32,	/* the peer sent a RST */
+	TALK_FIN = 64,		/* the peer closed its side */
+	TALK_UNREAD = 128,	/* received bytes were not read: closing resets the connection */
+};
+
+/* One call about a followed socket, or its end. */
+struct call {
+	enum record_kind kind DOC("first in every record");
+	enum call_kind call DOC("which call");
+	u16 cpu DOC("CPU that submitted the record");
+	u32 lost DOC("records of this kind that this CPU has lost so far");
+	u64 id DOC("of the socket's attempt, or the one that its next attempt will have; 0 if the socket is not followed");
+	boot_ns began DOC("entry of the call; of a wait its return; of the end, when the attempt began");
+	boot_ns ended DOC("return of the call; of the end, when it came");
+	boot_ns start DOC("start of the process (thread group leader)");
+	u64 cgroup DOC("cgroup v2 id of the caller");
+	u64 cookie DOC("socket cookie, 0 if none was given yet");
+	u64 pointer DOC("user address of the sockaddr");
+	u64 sent DOC("of the end: bytes sent");
+	u64 received DOC("of the end: bytes received");
+	u32 pid DOC("process (thread group)");
+	u32 tid DOC("thread");
+	u32 ppid DOC("parent process");
+	u32 uid DOC("real user");
+	u32 gid DOC("real group");
+	u32 euid DOC("effective user");
+	u32 netns DOC("inode number of the socket's network namespace");
+	s32 fd DOC("descriptor argument; of socket, the new one; of the end, that of the attempt");
+	s32 addrlen DOC("length of the address");
+	s32 ret DOC("result of the call, or -errno; see FLAG_RETURNED");
+	s32 value DOC("socket: its protocol argument; listen: backlog; shutdown: how; getsockopt: the error that it gave");
+	enum attempt_flag flags DOC("what else is known");
+	u16 family DOC("socket's address family");
+	u16 protocol DOC("socket's protocol");
+	u16 err DOC("of the end: sk_err");
+	be_port sport DOC("local port");
+	be_port dport DOC("peer's port");
+	u8 type DOC("socket's type");
+	u8 state DOC("of the end: TCP state before it");
+	u8 peer_family DOC("family of daddr: 2 or 10");
+	enum talk_mark marks DOC("what has happened on the socket");
+	u8 spare[2] DOC("always 0");
+	ip_addr saddr DOC("local address");
+	ip_addr daddr DOC("peer's address");
+	char comm[16] DOC("name of the thread");
+	u8 sockaddr[128] DOC("address that bind was given or that accept gave: min(addrlen, 128) bytes");
+};
+
 /* Counters of one CPU. Attempts entered = submitted + withheld + lost + still under way. */
 struct cpu_counters {
 	u64 entered DOC("attempts seen at entry, after narrowing");
@@ -149,6 +235,7 @@ struct cpu_counters {
 	u64 orphaned DOC("attempts whose end was never seen");
 	u64 joined DOC("records of a socket that turned out to be part of an attempt counted already (io_uring)");
 	u64 unfollowed DOC("attempts that could not be followed: too many under way");
+	u64 talks DOC("sockets that were given an id before an attempt");
 	u64 lost[RECORD_KINDS] DOC("records lost by kind: the ring was full");
 };
 
@@ -165,6 +252,8 @@ struct narrowing {
 	u32 uring DOC("completions of io_uring are observed, so its attempts wait for them");
 	u32 outcome DOC("0 all, 1 only succeeded, 2 only failed");
 	u32 phases DOC("also submit a record at entry");
+	u32 conversation DOC("also the calls around the attempts (-e network)");
+	u32 spare DOC("always 0");
 	u64 id_base DOC("upper bits of every attempt's id");
 	u32 pids[16];
 	u32 uids[16];

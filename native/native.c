@@ -35,7 +35,7 @@
 #define LIBBPF_MINOR_VERSION 5
 #endif
 
-#define MAX_LINKS 64
+#define MAX_LINKS 128
 
 struct callout {
 	struct bpf_object *object;

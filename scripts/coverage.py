@@ -24,7 +24,7 @@ from callout.capture.tiers import TIERS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/coverage.md"
-MODULES = ("sctp", "vsock_loopback", "9p", "9pnet_fd")
+MODULES = ("sctp", "dccp_ipv4", "smc", "vsock_loopback", "9p", "9pnet_fd")
 TIMEOUT = 900  # seconds for one emulated kernel
 Record = dict[str, Any]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from callout import cause, cli, errors, lab, schema, verdict
+from callout import cause, cli, errors, lab, origin, schema, topics, verdict
 from callout.btf import Btf
 from callout.capture.columns import Decoder
 from callout.capture.kernel import read_object
@@ -31,6 +31,7 @@ from callout.expression import check
 from callout.expression.aliases import COMPUTED, ENDS, falco_names
 from callout.expression.parse import TRANSFORMERS
 from callout.narrowing import ROOM, WORDS
+from callout.pattern import Patterns
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
@@ -79,9 +80,14 @@ def code(words: Iterable[str]) -> str:
 
 
 def filled() -> frozenset[str]:
-    """The fields that a live trace has columns for: those of a batch that the decoder makes of one record."""
+    """The fields that a live trace has columns for: those of a batch that the decoder makes of one record, and
+    what the pipeline and --verbose add.
+    """
     btf = Btf.of_object(read_object())
-    return frozenset(Decoder(btf).batch(np.zeros(1, btf.layout("attempt").dtype)).names)
+    batch = Decoder(btf).batch(np.zeros(1, btf.layout("attempt").dtype))
+    Patterns().mark(batch)
+    origin.add(batch)
+    return frozenset(batch.names)
 
 
 def fields() -> str:
@@ -127,6 +133,12 @@ def causes() -> str:
     return table(("cause", "meaning", "scenarios that make it happen"), rows)
 
 
+def habits() -> str:
+    """Every client habit that is no failure."""
+    rows = ((f"`{name}`", meaning, shape) for name, (meaning, shape) in topics.patterns().items())
+    return table(("pattern", "meaning", "how it looks"), rows)
+
+
 def ways() -> str:
     """The ways out of a process, and the tiers that see each."""
 
@@ -169,8 +181,12 @@ def verbs() -> str:
     (commands,) = (a for a in top._actions if isinstance(a, argparse._SubParsersAction))
     parts = []
     for name, parser in commands.choices.items():
-        places = [str(a.metavar or a.dest) for a in parser._actions if not a.option_strings]
-        usage = " ".join(["callout", name, "[OPTIONS]", *(f"[{place} ...]" for place in places)])
+        places = [
+            f"[{a.metavar or a.dest}{' ...' * (a.nargs == '*')}]"
+            for a in parser._actions
+            if not a.option_strings
+        ]
+        usage = " ".join(["callout", name, "[OPTIONS]", *places])
         parts.append(f"## {name}\n\n```\n{usage}\n```\n\n{prose(parser.description or '')}\n")
         for group in parser._action_groups:
             rows = list(options(group))
@@ -239,6 +255,7 @@ PARTS: dict[str, Callable[[], str]] = {
         fields,
         verdicts,
         causes,
+        habits,
         ways,
         programs,
         verbs,

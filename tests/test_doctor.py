@@ -198,6 +198,8 @@ ok    packet                      connect(2) on AF_PACKET sockets, which the
                                   trampoline_connect_enter
 ok    raw                         connect(2) on raw and ping sockets: observed
                                   by trampoline_connect_enter
+no    raw_sendto                  packets of raw, ping and packet sockets
+                                  without connect: not observed yet
 ok    vsock                       connect(2) on AF_VSOCK sockets: observed by
                                   trampoline_connect_enter
 ok    mptcp                       connect(2) on MPTCP sockets: observed by
@@ -208,6 +210,12 @@ ok    sctp                        connect(2) on SCTP sockets: observed by
                                   trampoline_connect_enter
 no    sctp_connectx               sctp_connectx(3): a socket option: not
                                   observed yet
+no    sctp_sendto                 associations by sendto(2) on SCTP sockets: not
+                                  observed yet
+ok    dccp                        connect(2) on DCCP sockets (until Linux 6.15):
+                                  observed by trampoline_connect_enter
+ok    smc                         connect(2) on SMC sockets: observed by
+                                  trampoline_connect_enter
 ok    kernel                      sockets of the kernel itself (NFS, CIFS, ...),
                                   TCP only: observed by socket_state
 """
@@ -272,7 +280,7 @@ def test_tiers_that_are_refused_absent_chosen_and_spare() -> None:
 
 EVERYWHERE = [
     "connect", "io_uring", "sendto_fastopen", "sendmsg_fastopen", "sendto", "sendmsg", "sendmmsg", "unix", "netlink",
-    "packet", "raw", "vsock", "mptcp", "mptcp_subflow", "sctp", "kernel",
+    "packet", "raw", "vsock", "mptcp", "mptcp_subflow", "sctp", "dccp", "smc", "kernel",
 ]  # fmt: skip
 X86 = ["connect_ia32", "socketcall", "connect_x32"]
 

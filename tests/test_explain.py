@@ -71,11 +71,11 @@ no_listener: a cause (connect.cause)
 """,
         ),
         (
-            "event.duration",
+            "connect.addrlen",
             """\
-event.duration: a field (int, in ns)
+connect.addrlen: a field (int, in bytes)
 
-  From the attempt to its verdict.
+  Length of the address, as passed.
 """,
         ),
         (

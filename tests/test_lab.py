@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callout.capture.tiers import TIERS
 from callout.cause import meanings
 from callout.errors import UsageError
-from callout.lab import SCENARIOS, Expected, Scenario, demo, named, namespace
+from callout.lab import SCENARIOS, Expected, Scenario, cgroup, demo, named, namespace, process, tools
 from callout.lab.address import UNSPEC, inet, inet6, unix
 from callout.lab.report import (
     PIPE_BUF,
@@ -29,6 +30,7 @@ from callout.lab.report import (
 )
 from callout.lab.runner import perform_all
 from callout.lab.world import World
+from callout.schema import FIELD_TYPES
 from callout.sockaddr import decode_sockaddr
 from callout.verdict import BY_ERRNO, SUCCESS, VERDICTS, errno_name
 
@@ -39,6 +41,8 @@ EXPECTATIONS = [
 ]
 # Errors whose verdict the error alone does not tell (callout.verdict.verdict_of)
 BY_CAUSE = {("EINVAL", "no_route"): "unreachable"}
+BY_ICMP = {"ENOPROTOOPT": "unreachable"}  # of a call; else it is of setsockopt(2)
+UNEXPLAINED = SUCCESS | {"interrupted"}  # nothing failed, or the verdict says all
 
 
 def test_demo_is_these_in_this_order() -> None:
@@ -58,13 +62,27 @@ def test_names_are_unique_and_needs_exist() -> None:
 def test_expectation_is_in_the_words_of_the_interface(expected: Expected) -> None:
     assert expected.verdict in VERDICTS
     assert expected.cause is None or expected.cause in meanings()
-    assert (expected.cause is None) == (expected.verdict in SUCCESS)
+    assert (expected.cause is None) == (expected.verdict in UNEXPLAINED)
     if expected.errno is not None:
         number = getattr(errno, expected.errno)
-        by_errno = BY_ERRNO.get(number, "invalid")
+        by_errno = BY_ICMP.get(expected.errno, BY_ERRNO.get(number, "invalid"))
         assert BY_CAUSE.get((expected.errno, expected.cause or ""), by_errno) == expected.verdict
-    if expected.return_ not in (0, -errno.EINPROGRESS):
+    if expected.return_ not in (None, 0, -errno.EINPROGRESS, -errno.EINTR):
         assert expected.errno == errno_name(-expected.return_)
+
+
+@pytest.mark.parametrize("expected", EXPECTATIONS)
+def test_expectation_names_tiers_and_fields_that_there_are(expected: Expected) -> None:
+    assert {*expected.without, *(expected.seen_by or ())} <= {tier.name for tier in TIERS}
+    assert set(expected.without.values()) <= meanings().keys() - {expected.cause}
+    assert expected.fields.keys() <= FIELD_TYPES.keys()
+    if expected.late is not None:
+        assert (expected.late.verdict in VERDICTS, expected.late.return_) == (True, expected.return_)
+
+
+def test_cause_on_a_tier_that_lacks_evidence() -> None:
+    expected = Expected("denied", "EPERM", "lsm", -errno.EPERM, without={"tracepoint": "unknown"})
+    assert [expected.cause_on(tier) for tier in ("trampoline", "tracepoint")] == ["lsm", "unknown"]
 
 
 def test_named_keeps_the_order_and_refuses_what_does_not_exist() -> None:
@@ -102,7 +120,7 @@ whole = st.integers(-(2**31), 2**31)
 reports: st.SearchStrategy[Report] = st.one_of(
     st.builds(Ready, pid=whole, scenarios=st.lists(text, max_size=9).map(tuple)),
     st.builds(
-        Attempt, scenario=text, pid=whole, tid=whole, fd=whole, sockaddr=text, addrlen=whole, return_=whole,
+        Attempt, scenario=text, pid=whole, tid=whole, fd=whole, sockaddr=text, addrlen=whole, return_=st.none() | whole,
         error=st.none() | text, time=whole,
     ),
     st.builds(Impossible, scenario=text, reason=text),
@@ -152,6 +170,48 @@ def test_order_is_forks_then_the_rest_with_slow_ones_beside() -> None:
     assert sorted(order) == ["a", "b", "forks", "slow"]
 
 
+def test_slow_ones_that_fork_run_in_a_process_of_their_own() -> None:
+    here = os.getpid()
+    receive, report = os.pipe()
+
+    def act(world: World) -> None:
+        os.write(report, b"elsewhere" if os.getpid() != here else b"here")
+
+    assert perform_all([Scenario("x", "test", "test", act, (), slow=True, forks=True)], report) == []
+    os.close(report)
+    with open(receive, "rb") as told:
+        assert told.read() == b"elsewhere"
+
+
+def test_process_that_breaks_off_is_reported() -> None:
+    def breaks(world: World) -> None:
+        process.run(lambda: os._exit(7))
+
+    receive, report = os.pipe()
+    with open(receive, "rb") as lines:
+        broken = perform_all(
+            [
+                Scenario("beside", "test", "test", breaks, (), slow=True, forks=True),
+                Scenario("first", "test", "test", breaks, (), forks=True),
+            ],
+            report,
+        )
+        os.close(report)
+        told = [from_line(line) for line in lines]
+    assert sorted(broken) == ["beside", "first"]
+    assert sorted(failed.scenario for failed in told if isinstance(failed, Failed)) == ["beside", "first"]
+    for failed in told:
+        assert isinstance(failed, Failed)
+        assert failed.reason.endswith("RuntimeError: the process was to end with 0, but ended with 7\n")
+
+
+def test_program_that_redirects() -> None:
+    """w2 = 127.0.0.4; *(u32 *)(r1 + 4) = r2; w2 = htons(8385); *(u32 *)(r1 + 24) = r2; r0 = 1; exit."""
+    assert cgroup.redirect("127.0.0.4", 8385).hex(" ", 8) == (
+        "b40200007f000004 6321040000000000 b402000020c10000 6321180000000000 b700000001000000 9500000000000000"
+    )
+
+
 def test_scenario_that_breaks_off_is_reported_and_the_others_go_on() -> None:
     done: list[str] = []
 
@@ -177,14 +237,14 @@ def test_scenario_that_breaks_off_is_reported_and_the_others_go_on() -> None:
 
 @pytest.fixture
 def no_tools_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(namespace, "located", namespace.located.__wrapped__)
+    monkeypatch.setattr(tools, "located", tools.located.__wrapped__)
 
 
 @pytest.mark.usefixtures("no_tools_known")
 def test_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda tool, path: None)
-    assert namespace.feed("nft", "-f", "-", text="") == "nft is not installed (apt install nftables)"
-    assert namespace.feed("ip", "-batch", "-", text="") == "ip is not installed (apt install iproute2)"
+    assert tools.feed("nft", "-f", "-", text="") == "nft is not installed (apt install nftables)"
+    assert tools.feed("ip", "-batch", "-", text="") == "ip is not installed (apt install iproute2)"
 
 
 @pytest.mark.usefixtures("no_tools_known")
@@ -193,7 +253,7 @@ def test_failing_tool_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     tool.write_text('#!/bin/sh\necho "no such $(cat) on $*" >&2\necho second >&2\nexit 1\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert namespace.feed("nft", "-f", "-", text="rule") == "nft failed: no such rule on -f -"
+    assert tools.feed("nft", "-f", "-", text="rule") == "nft failed: no such rule on -f -"
 
 
 def test_import_stays_light() -> None:

@@ -29,7 +29,7 @@ def boots(
     """Kernels boot as told: with these test cases by tier, and this status or error."""
 
     def boot(kernel: kernels.Kernel, options: argparse.Namespace) -> int:
-        assert (kernel, options.command[-1]) == (KERNEL, str(options.rw[0]))
+        assert (kernel, options.command[-2:]) == (KERNEL, [str(options.rw[0]), "810.0"])
         for tier, cases in results.items():
             text = f"<testsuites><testsuite>{''.join(cases)}</testsuite></testsuites>"
             (options.rw[0] / f"{tier}.xml").write_text(text)
@@ -82,6 +82,18 @@ def boots(
             [PASSED],
             1,
             ["6.1: ERROR ended with status 1", "6.1.0-56-amd64: 3 passed, 1 error", "3 passed, 1 error"],
+        ),
+        (
+            ["6.1"],
+            2,
+            [FAILED],
+            1,
+            [
+                "6.1: FAILED kprobe kernel.test_rows::test_b[1] - assert 1 == 2",
+                "6.1: ERROR not all tests were run",
+                "6.1.0-56-amd64: 1 failed, 2 passed, 1 error",
+                "1 failed, 2 passed, 1 error",
+            ],
         ),
         (
             ["6.1"],

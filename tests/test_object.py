@@ -23,7 +23,8 @@ pytestmark = pytest.mark.object
 
 SOURCE = Path(__file__).parents[1] / "bpf"
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
-SHARED = ("attempt", "copy", "cpu_counters", "narrowing", "doorbell")  # the structs of record.h
+# the structs that both sides share
+SHARED = re.findall(r"^struct (\w+) \{", (SOURCE / "record.h").read_text(), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,8 @@ def programs(data: bytes) -> dict[str, str]:
     return found
 
 
-def test_the_structs_of_the_header_are_those_checked_here() -> None:
-    text = (SOURCE / "record.h").read_text()
-    assert tuple(re.findall(r"^struct (\w+) \{", text, re.MULTILINE)) == SHARED
+def test_the_structs_of_the_header_are_found() -> None:
+    assert {"attempt", "copy", "cpu_counters", "narrowing", "doorbell"} <= set(SHARED)
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -85,7 +85,7 @@ def test_a_record_goes_into_eights_and_its_key_fields_are_what_columns_expects(b
     )
 
 
-@pytest.mark.parametrize("name", ["attempt", "copy", "cpu_counters", "doorbell"])
+@pytest.mark.parametrize("name", [name for name in SHARED if name != "narrowing"])
 def test_every_member_is_documented(btf: Btf, name: str) -> None:
     if not any(t.kind == DECL_TAG for t in btf.types):
         pytest.skip("the object was built without declaration tags: its libbpf is older than 0.6")
@@ -214,7 +214,8 @@ def test_kernel_structures_that_are_read_exist_here() -> None:
     running = Btf(VMLINUX.read_bytes())
     names = {t.name for t in running.types if t.kind == STRUCT}
     text = (SOURCE / "kernel.h").read_text()
-    declared = set(re.findall(r"^struct (\w+) \{", text, re.MULTILINE))
+    # libbpf leaves out what follows three underscores: the name of a variant
+    declared = {name.partition("___")[0] for name in re.findall(r"^struct (\w+) \{", text, re.MULTILINE)}
     elsewhere = {"user_pt_regs"} if os.uname().machine == "x86_64" else set()
     assert len(declared) > 10
     assert declared - names - elsewhere == set()

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from bench.patterns import floods
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.patterns import floods
 from callout.batch import Batch, Coded, concatenate
-from callout.pattern import NAMES, SECOND, STEPS, WINNERS, Patterns, habits
+from callout.pattern import NAMES, WINNERS, Patterns, habits
+from callout.picked import SECOND
 from callout.pipeline import Stop, flow
+from callout.probes import STEPS
 from callout.rows import from_rows
 from callout.summary import Summary
 
@@ -54,12 +56,12 @@ def tcp(at: int, ip: str, port: int = 443, verdict: str = "established", **more:
 
 def internet(at: int, transport: str, ip: str, port: int, verdict: str, more: dict[str, Any]) -> Row:
     kind = "ipv6" if ":" in ip else "ipv4"
-    return row(at, **{"network_transport": transport, "network_type": kind, "destination_ip": ip,
-                      "destination_port": port, "connect_verdict": verdict} | more)  # fmt: skip
+    where: dict[str, Any] = {"destination_ip": ip, "destination_port": port}
+    return row(at, network_transport=transport, network_type=kind, connect_verdict=verdict, **(where | more))
 
 
-RACING = {"connect_nonblocking": True, "connect_return": -115}
-CLOSED = {"verdict": "aborted", "connect_cause": "closed_by_application"} | RACING
+RACING: dict[str, Any] = {"connect_nonblocking": True, "connect_return": -115}
+CLOSED: dict[str, Any] = {"verdict": "aborted", "connect_cause": "closed_by_application"} | RACING
 N, P, L, C, F = NAMES
 
 
@@ -94,6 +96,18 @@ CASES: dict[str, list[tuple[Row, str | None]]] = {
         (udp(1, "192.0.2.1", 9), None),
         (udp(2, "127.0.0.1", 65535), P),
         (udp(3, "127.0.0.1", 65535, connect_nonblocking=True), None),
+    ],
+    "port 53 is Go's for addresses one after another": [
+        (udp(0, "2001:db8::1", 53, connect_nonblocking=True), P),
+        (udp(1_000, "192.0.2.9", 53, connect_nonblocking=True, process_thread__id=8), None),
+        (udp(20_000, "192.0.2.1", 53, connect_nonblocking=True), P),
+        (udp(40_000, "192.0.2.2", 53, "unreachable", connect_nonblocking=True), P),
+        (udp(60_000, "192.0.2.3", 53, connect_nonblocking=True, connect_fd=4), None),  # name servers side by side
+        (udp(5 * MS, "192.0.2.1", 53, connect_nonblocking=True), None),  # long enough for an answer
+        (udp(9 * MS, "192.0.2.4", 53, connect_nonblocking=True), None),
+        (udp(9 * MS + 20_000, "192.0.2.4", 53, connect_nonblocking=True), None),
+        (udp(20 * MS, "192.0.2.1", 53), None),
+        (udp(20 * MS + 10_010, "192.0.2.2", 53), None),
     ],
     "glibc, IPv6 first, one socket": [
         (udp(0, "2001:db8::1", verdict="unreachable"), P),
@@ -154,7 +168,8 @@ CASES: dict[str, list[tuple[Row, str | None]]] = {
         (tcp(0, "192.0.2.2", **CLOSED, event_duration=221 * MS), None),  # one of many hosts, perhaps
         (tcp(0, "2001:db8::2", **CLOSED, event_duration=900 * MS), None),  # long after
         (tcp(-2 * SECOND, "2001:db8::2", **CLOSED, event_duration=2 * SECOND + 221 * MS), None),  # long before
-        (tcp(0, "2001:db8::3", **CLOSED | {"connect_cause": "process_died"}, event_duration=221 * MS), None),
+        (tcp(0, "2001:db8::3", **CLOSED | {"connect_cause": "process_died"}, event_duration=221 * MS), L),
+        (tcp(0, "2001:db8::3", **CLOSED | {"connect_cause": "unknown"}, event_duration=221 * MS), None),
         (tcp(0, "2001:db8::4", **RACING, verdict="timed_out", event_duration=221 * MS), None),
     ],
     "a race that the second may begin when the first is closed (Node)": [
@@ -179,6 +194,13 @@ CASES: dict[str, list[tuple[Row, str | None]]] = {
         (tcp(2 * MS, "127.0.0.1", 5432), None),
         (tcp(3 * MS, "127.0.0.1", 80, "refused"), None),
         (tcp(4 * MS, "::1", 5432, "refused"), None),  # after it
+    ],
+    "calls that are no attempts": [
+        (udp(0, "192.0.2.1", 0, event_action="send"), None),
+        (udp(1_000, "192.0.2.1", event_action="connect"), None),
+        (tcp(2_000, "192.0.2.1", event_action="send"), None),
+        (udp(3_000, "192.0.2.2", event_action="connect"), P),
+        (tcp(4_000, "192.0.2.2", event_action="attempt"), None),
     ],
     "neither TCP nor UDP, no verdict, no transport": [
         (row(0, network_transport="sctp", connect_verdict="refused"), None),
@@ -238,7 +260,10 @@ def test_batches_one_after_another(batches: list[list[Row]], expected: list[list
     assert found == expected
 
 
-@given(st.lists(st.sampled_from([r for case in CASES.values() for r, _ in case]), max_size=40), st.integers(0, 40))
+@given(
+    st.lists(st.sampled_from([r for case in CASES.values() for r, _ in case]), max_size=40),
+    st.integers(0, 40),
+)
 def test_any_rows_in_any_batches_get_a_known_name_or_none(rows: list[Row], at: int) -> None:
     rows = spelled(iter(rows))
     for parts in ([rows], [rows[:at], rows[at:]]):
@@ -253,7 +278,7 @@ def test_floods_are_no_habits_and_are_not_remembered_for_ever(kind: str) -> None
     for _ in range(4):
         batch = floods(3000)[kind]
         patterns.mark(batch)
-    assert len(patterns._steps) <= STEPS
+    assert len(patterns._probes._steps) <= STEPS
     assert len(patterns._winners) <= WINNERS
     names = set(batch.column("connect.pattern").tolist())
     # addresses and ports of the UDP rows are those of the TCP rows that follow: what a probe is

@@ -99,7 +99,11 @@ def changed(**values: Any) -> dict[str, Any]:
         (seen(way="i386_udp", tier="kprobe"), "not seen", "not seen: although it is claimed", True),
         (seen(way="i386_tcp"), "not seen", "not seen: although it is claimed", True),
         (
-            seen(way="udp4_sendto", hierarchy=False, without=frozenset({"datagram_sendmsg4", "datagram_sendmsg6"})),
+            seen(
+                way="udp4_sendto",
+                hierarchy=False,
+                without=frozenset({"datagram_sendmsg4", "datagram_sendmsg6"}),
+            ),
             "not seen",
             "not seen: no cgroup v2 hierarchy is mounted",
             False,
@@ -204,19 +208,30 @@ def script() -> ModuleType:
     """scripts/coverage.py, which is no module of the package."""
     place = Path(__file__).parents[1] / "scripts/coverage.py"
     spec = importlib.util.spec_from_file_location("coverage_page", place)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def record(kernel: str, tier: str, way: str, result: str, text: str, **more: Any) -> dict[str, Any]:
-    return {"kernel": kernel, "tier": tier, "way": way, "what": f"what {way} is", "result": result, "text": text, **more}
+    return {
+        "kernel": kernel,
+        "tier": tier,
+        "way": way,
+        "what": f"what {way} is",
+        "result": result,
+        "text": text,
+        **more,
+    }
 
 
 def test_the_page() -> None:
     module = script()
-    refused = "callout: no tier of programs can be loaded here\n  kprobe: loading: EINVAL\n  `callout doctor` ..."
+    refused = (
+        "callout: no tier of programs can be loaded here\n  kprobe: loading: EINVAL\n  `callout doctor` ..."
+    )
     records = [
         record("6.18.4-x", "tracepoint", "a", "seen", "seen"),
         record("6.18.4-x", "tracepoint", "b", "partly", "seen without fd"),

@@ -150,6 +150,8 @@ static __always_inline void attempt_returned(struct under_way *u, struct task_st
 	struct attempt *r = &u->record;
 	struct flight *f = NULL;
 
+	if (narrow.conversation)
+		talk_returned(task, u->sk, r, ret);
 	if (r->flags & FLAG_FOLLOWED)
 		f = bpf_map_lookup_elem(&flights, &u->sk);
 	if (f && f->record.id == r->id) {
@@ -215,6 +217,8 @@ static __always_inline void attempt_enter(int fd, const void *address, int addrl
 	r->entry = entry;
 	u->sk = (u64)read_descriptor(r, task, fd);
 	u->stage = STAGE_CALLED;
+	if (narrow.conversation)
+		talk_joined(r, u->sk);
 	if (narrow.phases) {
 		r->phase = PHASE_ATTEMPT;
 		submit(r);
@@ -229,7 +233,7 @@ static __always_inline void attempt_enter(int fd, const void *address, int addrl
 static __always_inline void attempt_refused(struct task_struct *task, s64 ret)
 {
 	struct cpu_counters *c = count();
-	struct call call = {};
+	struct registers call = {};
 	struct flight *f;
 	struct attempt *r;
 

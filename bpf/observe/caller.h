@@ -41,7 +41,7 @@ static __always_inline void read_address(struct attempt *r, u64 address, int add
 		r->flags |= FLAG_UNREADABLE;
 }
 
-struct call {
+struct registers {
 	u64 args[6];
 	s32 number;
 	u32 compat; /* i386 on x86-64 */
@@ -49,7 +49,7 @@ struct call {
 
 #if defined(__TARGET_ARCH_x86)
 /* The registers that the system call saved; arguments stay in place until it returns (arch/x86/entry). */
-static __always_inline void read_call(struct call *call, struct task_struct *task)
+static __always_inline void read_call(struct registers *call, struct task_struct *task)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
@@ -75,7 +75,7 @@ static __always_inline void read_call(struct call *call, struct task_struct *tas
 enum { NR_CONNECT = 42, NR_SENDTO = 44, NR_SENDMSG = 46, NR_SENDMMSG = 307, NR_IO_URING_ENTER = 426 };
 enum { NR32_SOCKETCALL = 102, NR32_SENDMMSG = 345, NR32_CONNECT = 362, NR32_SENDTO = 369, NR32_SENDMSG = 370 };
 #elif defined(__TARGET_ARCH_arm64)
-static __always_inline void read_call(struct call *call, struct task_struct *task)
+static __always_inline void read_call(struct registers *call, struct task_struct *task)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
@@ -109,7 +109,7 @@ static __always_inline u8 entry_of_connect(void)
 }
 
 /* socketcall(2) has its arguments in memory: six 32-bit words. */
-static __always_inline void read_socketcall(struct call *call)
+static __always_inline void read_socketcall(struct registers *call)
 {
 	u32 words[6] = {};
 
@@ -137,7 +137,7 @@ static __always_inline void read_msghdr(struct attempt *r, u64 message, bool com
 /* How an attempt that was first seen at its socket came in, with the arguments that its call had. */
 static __always_inline void read_way(struct attempt *r, struct task_struct *task, bool stream)
 {
-	struct call call = {};
+	struct registers call = {};
 	bool compat;
 	u32 sub;
 

@@ -49,6 +49,8 @@ static __always_inline void datagram_sent(struct bpf_sock_addr *ctx, const struc
 	read_way(r, task, false);
 	r->flags |= FLAG_PEER | FLAG_SENT;
 	r->cookie = bpf_get_socket_cookie(ctx);
+	if (narrow.conversation)
+		talk_joined(r, (u64)ctx->sk);
 	r->netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
 	if (ctx->sk->src_port) {
 		r->bound = ctx->sk->src_port;

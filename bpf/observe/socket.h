@@ -56,6 +56,8 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 	r->flags |= FLAG_FOLLOWED;
 	if (!(r->entry == ENTRY_IO_URING && narrow.uring))
 		f->parts = FLAG_RETURNED; /* nothing will return; io_uring's completion does */
+	if (narrow.conversation && f->parts)
+		talk_joined(r, key);
 	if (bpf_map_update_elem(&flights, &key, f, BPF_ANY)) {
 		unfollowed();
 		r->phase = PHASE_PENDING; /* all that will ever be known */
@@ -93,6 +95,8 @@ static __always_inline void flight_settle(struct sock *sk, int state)
 	if (!f)
 		return;
 	r = &f->record;
+	if (narrow.conversation && state == TCP_ESTABLISHED)
+		talk_marked(key, TALK_CONNECTED);
 	r->ended = bpf_ktime_get_boot_ns();
 	r->state = state;
 	r->err = sk->sk_err;
@@ -200,6 +204,8 @@ int BPF_PROG(socket_reset, struct sock *sk)
 
 	if (r)
 		r->flags |= FLAG_RST;
+	if (narrow.conversation)
+		talk_marked((u64)sk, TALK_RESET);
 	return 0;
 }
 

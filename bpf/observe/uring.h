@@ -34,6 +34,8 @@ static __always_inline void uring_submitted(struct io_kiocb *request)
 	bpf_core_read(&flags, sizeof(flags), &request->flags);
 	if (flags & REQ_F_FIXED_FILE)
 		r->flags |= FLAG_NO_FD; /* a number in the ring's own table, not of the process */
+	else if (narrow.conversation)
+		talk_joined(r, (u64)read_descriptor(r, task, r->fd));
 	else
 		read_descriptor(r, task, r->fd);
 	if (bpf_map_update_elem(&requests, &key, f, BPF_ANY)) {

@@ -109,13 +109,40 @@ def compact(codes: NDArray[np.int32], values: Sequence[Any]) -> Coded:
     return Coded(codes, values)
 
 
+def same(rows: Array) -> bool:
+    """Whether an array was made by ``repeated``: one element that stands for all, known without looking."""
+    return len(rows) > 1 and rows.strides[0] == 0
+
+
+def repeated(element: Array, count: int) -> Array:
+    """An array of one element as one of ``count`` equal ones, in no more memory. It must not be written to."""
+    return np.ndarray((count,), element.dtype, element, strides=(0,))
+
+
+def spread(column: Column, codes: Array) -> Column:
+    """The rows that ``codes`` picks from a column of few; without a pass over them where those are equal."""
+
+    def rows(few: Array) -> Array:
+        alike = len(few) == 1 or bool((few == few[0]).all())
+        return repeated(few[:1].copy(), len(codes)) if alike else few.take(codes)
+
+    if isinstance(column, Coded):
+        return Coded(rows(column.codes), column.values)
+    valid = column.valid
+    return Plain(rows(column.data), None if valid is None or valid.all() else rows(valid))
+
+
 Source: TypeAlias = Column | Callable[[], Column]
 
 
 class Batch:
-    """Attempts as named columns of equal length. Names are those of ``callout.schema``."""
+    """Attempts as named columns of equal length. Names are those of ``callout.schema``.
 
-    def __init__(self, length: int, columns: Mapping[str, Source]) -> None:
+    ``steady``: every batch of its source has these columns, and in these widths.
+    """
+
+    def __init__(self, length: int, columns: Mapping[str, Source], steady: bool = False) -> None:
+        self.steady = steady
         self._length = length
         self._columns: dict[str, Source] = dict(columns)
 
@@ -148,7 +175,7 @@ class Batch:
         def later(name: str) -> Callable[[], Column]:
             return lambda: self.column(name).take(rows)
 
-        return Batch(len(rows), {name: later(name) for name in self._columns})
+        return Batch(len(rows), {name: later(name) for name in self._columns}, self.steady)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One flat dictionary per attempt, with the fields that have a value."""

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from callout.batch import Array, Batch
+    from callout.batch import Batch
 
 COLUMN = "connect.origin"
 ARGUMENTS = ("sockfd", "addr", "addrlen", "copy")
@@ -62,18 +62,19 @@ def describe(entry: str, returned: bool, fd: bool, address: bool, copy: bool) ->
 def add(batch: Batch) -> None:
     """Adds the column; a batch that has it, or no `connect.entry`, stays as it is."""
     from callout.batch import Coded, coded
+    from callout.picked import present
 
     entries = batch.column("connect.entry") if "connect.entry" in batch else None
     if COLUMN in batch or not isinstance(entries, Coded):
         return
     keys = entries.codes.astype("i8") + 1
-    for present in (
-        there(batch, "connect.return"),
-        there(batch, "connect.fd"),
-        there(batch, "connect.addrlen"),
-        there(batch, "source.port") | there(batch, "connect.swapped"),
+    for there in (
+        present(batch, "connect.return"),
+        present(batch, "connect.fd"),
+        present(batch, "connect.addrlen"),
+        present(batch, "source.port") | present(batch, "connect.swapped"),
     ):
-        keys = keys << 1 | present
+        keys = keys << 1 | there
     names = [None, *entries.values]
 
     def value(key: Any) -> dict[str, Any] | None:
@@ -81,17 +82,3 @@ def add(batch: Batch) -> None:
         return name and describe(name, bool(bits & 8), bool(bits & 4), bool(bits & 2), bool(bits & 1))
 
     batch.add(COLUMN, coded(keys, value))
-
-
-def there(batch: Batch, name: str) -> Array:
-    """Where a column has a value; nowhere without the column."""
-    import numpy as np
-
-    from callout.batch import Coded
-
-    if name not in batch:
-        return np.zeros(len(batch), bool)
-    column = batch.column(name)
-    if isinstance(column, Coded):
-        return column.codes >= 0
-    return np.ones(len(batch), bool) if column.valid is None else column.valid

@@ -6,62 +6,50 @@ microseconds, a batch gathers for 50 ms, so one in about a thousand is cut and s
 given only where the rows prove it; what ends in another way than the habit does (refused by a policy, timed
 out) never gets one.
 
-Sources: getaddrinfo of glibc (sysdeps/posix/getaddrinfo.c: one socket, dissolved between addresses, a new one
-for IPv6 after IPv4), of musl (network/lookup_name.c: port 65535) and of Go (net/addrselect.go: port 9); RFC
-6724; RFC 8305 (happy eyeballs).
+Source: RFC 8305 (happy eyeballs); for the probes of resolvers see ``probes``.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from callout.batch import Array, Batch, Coded, distinct
+from callout.batch import Array, Batch, Coded
 from callout.picked import (
     ABORTED,
-    ASSOCIATED,
-    DISSOLVED,
     ESTABLISHED,
     INVALID,
     MISSING,
     REFUSED,
+    SECOND,
     TCP,
-    UDP,
     UNIX,
     UNREACHABLE,
     Rows,
     latest,
+    present,
+    target,
 )
+from callout.probes import GAP, Probes
 
 COLUMN = "connect.pattern"
 NAMES = ("nscd", "address_sort_probe", "happy_eyeballs_loser", "confirm", "fallback")
 NSCD, PROBE, LOSER, CONFIRM, FALLBACK = range(len(NAMES))
 
-SECOND = 1_000_000_000
-GAP = SECOND // 50  # between two calls of one loop: the thread may lose its CPU for a moment
 CLOSING = SECOND // 10  # in which a client closes the attempts that it no longer needs
-STEPS = 64  # UDP calls remembered between batches
 WINNERS = 1024  # established TCP attempts remembered between batches
 
 SOCKETS = ("/var/run/nscd/socket", "/run/nscd/socket")
 LOCALHOST4 = ("127.0.0.1", "::ffff:127.0.0.1")
-UDP_FIRST = (53, 88, 389)  # DNS, Kerberos, CLDAP: traffic over UDP, then TCP to the same port
-GO_PORT, MUSL_PORT = 9, 65535
+GIVEN_UP = ("closed_by_application", "process_died")  # causes
 
-COLUMNS = {
-    "tid": "process.thread.id",
-    "fd": "connect.fd",
-    "port": "destination.port",
-    "began": "@timestamp",
-}
-STEP = np.dtype([(name, "i8") for name in (*COLUMNS, "family", "ended")])
 WINNER = np.dtype([(name, "i8") for name in ("pid", "port", "family", "cookie", "began", "ended")])
 
 
 class Patterns:
-    """Gives each batch, in order, its column. Remembers STEPS and WINNERS rows from batch to batch."""
+    """Gives each batch, in order, its column. Remembers WINNERS rows from batch to batch, and the probes'."""
 
     def __init__(self) -> None:
-        self._steps = np.empty(0, STEP)
+        self._probes = Probes()
         self._winners = np.empty(0, WINNER)
 
     def mark(self, batch: Batch) -> None:
@@ -72,42 +60,14 @@ class Patterns:
         codes = np.full(len(batch), -1, np.int32)
         lookups = rows.of(UNIX + UNREACHABLE, UNIX + REFUSED)
         codes[lookups[rows.among("destination.address", SOCKETS, lookups)]] = NSCD
-        self._mark_probes(rows, codes)
+        codes[self._probes.found(rows)] = PROBE
         self._mark_tcp(rows, codes)
         batch.add(COLUMN, Coded(codes, NAMES))
-
-    def _mark_probes(self, rows: Rows, codes: Array) -> None:
-        asked = rows.of(UDP + ASSOCIATED, UDP + UNREACHABLE, UDP + DISSOLVED)
-        if not len(asked):
-            return
-        port = rows.numbers("destination.port", asked)
-        nonblocking = rows.numbers("connect.nonblocking", asked)
-        dissolved = rows.kinds[asked] == UDP + DISSOLVED
-        blocking = nonblocking == 0  # neither where it is unknown: a datagram sent without connect(2)
-        probe = (port == 0) & (nonblocking != MISSING)
-        probe |= ((port == GO_PORT) & (nonblocking == 1)) | ((port == MUSL_PORT) & blocking)
-        codes[asked[probe & ~dissolved]] = PROBE
-        calls = asked[blocking]
-        if not len(calls):
-            return
-        codes[self._loop(rows, calls)] = PROBE
-        single = blocking & ~dissolved & (codes[asked] < 0)
-        if single.any():
-            codes[followed(rows, asked[single], port[single])] = PROBE
-
-    def _loop(self, rows: Rows, calls: Array) -> Array:
-        """Calls of loops over addresses, one thread each: dissolved in between, or IPv4 and then IPv6."""
-        thread = Thread(rows, calls, self._steps)
-        # what a loop consists of must be there at all, before anything is sorted
-        kinds = np.bincount(thread.families, minlength=7) > 0
-        found = thread.loops() if kinds[0] or (kinds[4] and kinds[6]) else calls[:0]
-        self._steps = thread.last(STEPS)
-        return found
 
     def _mark_tcp(self, rows: Rows, codes: Array) -> None:
         established = rows.of(TCP + ESTABLISHED)
         closed, again = rows.of(TCP + ABORTED), rows.of(TCP + INVALID)
-        closed = closed[rows.among("connect.cause", ("closed_by_application",), closed)]
+        closed = closed[rows.among("connect.cause", GIVEN_UP, closed)]
         again = again[rows.among("connect.errno", ("EISCONN",), again)]
         if len(established):
             result = rows.numbers("connect.return", established)
@@ -132,93 +92,8 @@ def habits(batch: Batch) -> Array | None:
     column = batch.column(COLUMN) if COLUMN in batch else None
     if not isinstance(column, Coded) or not (column.codes >= 0).any():
         return None
-    found: Array = column.codes >= 0
-    if "connect.lost_before" in batch:
-        found &= Rows(batch).numbers("connect.lost_before", np.arange(len(batch))) == MISSING
+    found: Array = (column.codes >= 0) & ~present(batch, "connect.lost_before")
     return found
-
-
-class Thread:
-    """UDP calls by thread, in order: those remembered from earlier batches, then those of this one.
-
-    ``families``: 4, 6, or 0 for a call that dissolved the association.
-    """
-
-    def __init__(self, rows: Rows, calls: Array, before: Array) -> None:
-        self.rows, self.calls, self.before = rows, calls, before
-        self.families = np.append(before["family"], rows.families(calls))
-
-    def column(self, name: str, at: Array) -> Array:
-        """One of COLUMNS, or ``ended``, at some of the calls."""
-        later = at >= len(self.before)
-        row = self.calls[np.maximum(at - len(self.before), 0)]
-        values = self.rows.times(row)[1] if name == "ended" else self.rows.numbers(COLUMNS[name], row)
-        values[~later] = self.before[name][at[~later]]
-        return values
-
-    def last(self, count: int) -> Array:
-        """The last calls, to be remembered."""
-        at = np.arange(max(len(self.families) - count, 0), len(self.families))
-        steps = np.empty(len(at), STEP)
-        steps["family"] = self.families[at]
-        for name in (*COLUMNS, "ended"):
-            steps[name] = self.column(name, at)
-        return steps
-
-    def loops(self) -> Array:
-        """Rows of the calls that belong to a loop."""
-        threads, first = distinct(
-            np.append(self.before["tid"], self.rows.numbers(COLUMNS["tid"], self.calls))
-        )
-        # 16 bits are sorted by radix
-        order = np.argsort(threads.astype(np.uint16) if len(first) < 1 << 16 else threads, kind="stable")
-        families, same = self.families[order], threads[order[1:]] == threads[order[:-1]]
-        pair = np.flatnonzero(same & (families[:-1] == 4) & (families[1:] == 6))
-        between = np.flatnonzero(families[1:-1] == 0)
-        between = between[same[between] & same[between + 1]]
-        between = between[(families[between] != 0) & (families[between + 2] != 0)]
-        pair = pair[self.together(order[pair], order[pair + 1])]
-        pair = pair[self.equal("port", order[pair], order[pair + 1])]
-        a, b, c = (order[between + i] for i in range(3))
-        between = between[self.together(a, b) & self.together(b, c) & self.equal("port", a, c)]
-        part = order[np.concatenate([pair, pair + 1, between, between + 1, between + 2])]
-        loops: Array = self.calls[part[part >= len(self.before)] - len(self.before)]
-        return loops
-
-    def equal(self, name: str, a: Array, b: Array) -> Array:
-        """Where two calls have the same value."""
-        same: Array = self.column(name, a) == self.column(name, b)
-        return same
-
-    def together(self, a: Array, b: Array) -> Array:
-        """Where a call follows another on the same descriptor, at once."""
-        soon: Array = self.column("began", b) - self.column("ended", a) <= GAP
-        soon &= self.equal("fd", a, b)
-        return soon
-
-
-def followed(rows: Rows, calls: Array, ports: Array) -> Array:
-    """UDP calls after which the same process began a TCP attempt to the same address and port."""
-    tcp = rows.of(*range(TCP, TCP + 8))
-    calls = calls[~np.isin(ports, UDP_FIRST)] if len(tcp) else calls[:0]
-    if not len(calls):
-        return calls
-    keys, tcp_keys = target(rows, calls), target(rows, tcp)
-    codes, first = distinct(np.append(keys, tcp_keys))
-    both = np.zeros((2, len(first)), bool)
-    both[0, codes[: len(calls)]], both[1, codes[len(calls) :]] = True, True
-    shared = (both[0] & both[1])[codes]
-    calls, tcp = calls[shared[: len(calls)]], tcp[shared[len(calls) :]]
-    if not len(calls):
-        return calls
-    numbers: dict[tuple[int, str], int] = {}
-    full = [
-        np.array([numbers.setdefault((key, (ip or "").removeprefix("::ffff:")), len(numbers)) for key, ip in
-                  zip(target(rows, some).tolist(), rows.texts("destination.ip", some), strict=True)])
-        for some in (calls, tcp)
-    ]  # fmt: skip
-    found = latest(full[0], rows.times(calls)[0], full[1], rows.times(tcp)[0], 0, SECOND)
-    return calls[found >= 0]
 
 
 def fallen_back(rows: Rows, refused: Array, established: Array) -> Array:
@@ -266,9 +141,3 @@ def confirming(rows: Rows, again: Array, winners: Array) -> Array:
     same: Array = winners["port"][earlier] == rows.numbers("destination.port", again)
     confirmed: Array = again[(earlier >= 0) & (cookies != MISSING) & same]
     return confirmed
-
-
-def target(rows: Rows, some: Array) -> Array:
-    """Process and port of rows, as one number."""
-    key: Array = rows.numbers("process.pid", some) << 16 | rows.numbers("destination.port", some)
-    return key

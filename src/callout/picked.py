@@ -11,6 +11,7 @@ import numpy as np
 
 from callout.batch import Array, Batch, Coded, Plain, distinct
 
+SECOND = 1_000_000_000  # times are nanoseconds
 MISSING = np.iinfo(np.int64).min
 TICK, TICK_BITS = 10, 45  # of 1024 ns: 417 days in one batch
 
@@ -28,6 +29,7 @@ VERDICTS = {
     "invalid": INVALID,
 }
 KINDS = 32
+ATTEMPTS = frozenset({"connect", "attempt"})  # event.action; all others are calls of a socket beside them
 
 
 class Rows:
@@ -37,6 +39,9 @@ class Rows:
         self.batch = batch
         self.kinds: Array = self._translated("network.transport", TRANSPORTS)
         self.kinds += self._translated("connect.verdict", VERDICTS)
+        actions = batch.column("event.action") if "event.action" in batch else None
+        if isinstance(actions, Coded) and not ATTEMPTS.issuperset(actions.values):
+            self.kinds *= np.array([*[v in ATTEMPTS for v in actions.values], True])[actions.codes]
         self._present = np.bincount(self.kinds, minlength=KINDS) > 0
 
     def _translated(self, name: str, words: Mapping[str, int]) -> Array:
@@ -90,6 +95,22 @@ class Rows:
         version = np.where(self.among("network.type", ("ipv6",), rows), 6, 4)
         version[self.kinds[rows] == UDP + DISSOLVED] = 0
         return version
+
+
+def present(batch: Batch, name: str) -> Array:
+    """Where a column has a value; nowhere without the column."""
+    column = batch.column(name) if name in batch else None
+    if isinstance(column, Coded):
+        return column.codes >= 0
+    if isinstance(column, Plain):
+        return np.ones(len(batch), bool) if column.valid is None else column.valid
+    return np.zeros(len(batch), bool)
+
+
+def target(rows: Rows, some: Array) -> Array:
+    """Process and port of rows, as one number."""
+    key: Array = rows.numbers("process.pid", some) << 16 | rows.numbers("destination.port", some)
+    return key
 
 
 def latest(

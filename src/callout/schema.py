@@ -23,13 +23,29 @@ class Field(NamedTuple):
 
 
 _FIELDS = (
-    Field("@timestamp", "time", "When the attempt began (UTC).", "ns"),
+    Field("@timestamp", "time", "When the attempt or related call began; of `end`, when it came (UTC).", "ns"),
     Field("event.kind", "text", "`event`, or `alert` where a rule matched."),
     Field("event.category", "text_list", "Always `network`."),
     Field("event.type", "text_list", "`connection` with `start`, `denied` or `end`."),
-    Field("event.action", "text", "`connect`; `attempt` for the extra row of --phases."),
+    Field(
+        "event.action",
+        "text",
+        "`connect`; `attempt` for the extra row of --phases; with `-e network` also `socket`, `bind`, `listen`, "
+        "`accept`, `poll`, `getsockopt`, `send`, `receive`, `shutdown`, `close` and `end`.",
+    ),
     Field("event.outcome", "text", "`success`, `failure`, or `unknown` while pending."),
-    Field("event.duration", "int", "From the attempt to its verdict.", "ns"),
+    Field(
+        "event.duration",
+        "int",
+        "From the attempt to its verdict; how long a related call took; of `end`, how long the connection lived.",
+        "ns",
+    ),
+    Field(
+        "event.reason",
+        "text",
+        "How a connection ended: `closed_here`, `closed_by_peer`, `reset_here`, `reset_by_peer`, `process_exited`, "
+        "or `lost` where the kernel gave it up.",
+    ),
     Field("host.name", "text", "Name of this host."),
     Field("process.pid", "int", "Process that made the attempt."),
     Field("process.thread.id", "int", "Thread that made the attempt."),
@@ -57,16 +73,24 @@ _FIELDS = (
     Field("service.name", "text", "systemd unit."),
     Field("source.ip", "ip", "Local address, after the kernel chose it."),
     Field("source.port", "int", "Local port, after the kernel chose it."),
+    Field("source.bytes", "int", "Bytes that this end sent, where a connection ended.", "bytes"),
     Field("destination.ip", "ip", "Peer's address."),
     Field("destination.port", "int", "Peer's port."),
     Field("destination.address", "text", "Path or name of a peer whose family has no IP."),
+    Field("destination.bytes", "int", "Bytes that the peer sent, where a connection ended.", "bytes"),
     Field("destination.domain", "text", "Name that this process resolved or sent."),
     Field("network.transport", "text", "`tcp`, `udp`, `mptcp`, `unix`, ..."),
     Field("network.type", "text", "`ipv4` or `ipv6`."),
+    Field("network.bytes", "int", "Both together.", "bytes"),
     Field("network.community_id", "text", "Community ID v1 of the flow."),
     Field("connect.id", "int", "One per attempt, the same in every row about it."),
-    Field("connect.entry", "text", "Way into the kernel: `connect`, `io_uring`, ..."),
+    Field("connect.entry", "text", "Way into the kernel: `connect`, `io_uring`, ...; of a related call its name."),
     Field("connect.fd", "int", "Descriptor, as passed."),
+    Field(
+        "connect.argument",
+        "text",
+        "What else a related call was about: protocol of `socket`, backlog of `listen`, how of `shutdown`, `SO_ERROR`.",
+    ),
     Field("connect.addrlen", "int", "Length of the address, as passed.", "bytes"),
     Field(
         "connect.family", "text", "Address family of the socket, or of the address where there is no socket."

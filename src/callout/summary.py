@@ -18,28 +18,29 @@ if TYPE_CHECKING:
 
 # Verdicts that are no failure, best last; all others are failures and come first in the totals.
 MILD = ("pending", "dissolved", "associated", "established")
-NO_VERDICT = (
-    "attempt"  # event.action of the extra row of --phases, which is about an attempt that has its own row
-)
+ATTEMPT = "connect"  # event.action of a row that is an attempt with its verdict
+PHASE = "attempt"  # of the extra row of --phases, about an attempt that has its own row
 
 
 @dataclass
 class Summary:
     """Totals of one run; sources and the pipeline may set any of them.
 
-    ``attempts`` were made; ``rows`` were handed to the output (the extra rows of --phases included);
+    ``attempts`` were made; ``rows`` were handed to the output (the extra rows of --phases and the ``related``
+    calls of -e network included);
     ``hidden`` were kept back here, by the filter or because they came after the last row asked for;
     ``habits`` too, by the name of each, because they are client habits that are no failures;
     ``withheld`` were kept back by the kernel side; ``lost`` were seen but never got here, or could not be
     written. ``extra`` counts whatever else a source could not follow, by its own words (``orphaned``: the
     kernel side gave them up). ``seconds`` is how long the run took.
 
-    At the end of a run ``attempts = rows - extra rows + hidden + habits + withheld + lost + orphaned``.
+    At the end of a run ``attempts = rows - extra rows - related + hidden + habits + withheld + lost + orphaned``.
     Attempts that are still under way then are rows too, with the verdict `pending`.
     """
 
     attempts: int = 0
     rows: int = 0
+    related: int = 0
     lost: int = 0
     withheld: int = 0
     hidden: int = 0
@@ -51,12 +52,14 @@ class Summary:
     def add(self, batch: Batch) -> None:
         """Counts the rows of a batch, and the attempts and verdicts among them."""
         self.rows += len(batch)
-        self.attempts += len(batch) - _tally(batch, "event.action")[NO_VERDICT]
+        made, around = _kinds(batch)
+        self.attempts += made
+        self.related += around
         self.verdicts.update(_tally(batch, "connect.verdict"))
 
     def hide(self, batch: Batch) -> None:
         """Counts the attempts of a batch that is kept back."""
-        made = len(batch) - _tally(batch, "event.action")[NO_VERDICT]
+        made, _ = _kinds(batch)
         self.hidden += made
         self.attempts += made
 
@@ -68,6 +71,7 @@ class Summary:
     def lose(self, unwritten: Summary) -> None:
         """Turns rows that were counted before they could not be written into losses."""
         self.rows -= unwritten.rows
+        self.related -= unwritten.related
         self.lost += unwritten.attempts
         self.verdicts -= unwritten.verdicts
 
@@ -76,6 +80,7 @@ class Summary:
         return {
             "attempts": self.attempts,
             "rows": self.rows,
+            "related": self.related,
             "lost": self.lost,
             "withheld": self.withheld,
             "hidden": self.hidden,
@@ -97,6 +102,8 @@ class Summary:
     def lines(self, color: bool = False, width: int = 80) -> list[str]:
         """The totals for people, at most ``width`` columns where words allow; a loss is last and loud."""
         made = f"{self.attempts:,} attempt{'s' * (self.attempts != 1)}"
+        if self.related:
+            made += f" and {self.related:,} related call{'s' * (self.related != 1)}"
         head = f"{made} in {terminal.duration(int(self.seconds * 1e9))}"
         tallies = [(f"{count:,} {verdict}", _color(verdict)) for verdict, count in self.by_gravity()]
         lines = _wrap(head + ": " if tallies else head, tallies, width, color)
@@ -121,6 +128,13 @@ class Summary:
 
 def _color(verdict: str) -> str:
     return {"pending": "yellow"}.get(verdict, "green" if verdict in MILD else "red")
+
+
+def _kinds(batch: Batch) -> tuple[int, int]:
+    """How many rows of a batch are attempts, and how many are calls around them."""
+    actions = _tally(batch, "event.action")
+    around = actions.total() - actions[ATTEMPT] - actions[PHASE]
+    return len(batch) - actions[PHASE] - around, around
 
 
 def _tally(batch: Batch, name: str) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""The doctor on this host: it answers as a trace does, leaves nothing behind, and what it claims of the ways out is so."""
+"""The doctor on this host: it answers as a trace does, leaves nothing behind, and its claims on the ways out hold."""
 
 from __future__ import annotations
 

@@ -32,6 +32,9 @@ from matrix import kernels
 NEEDED = ("6.1", "6.12")
 TIMEOUT = 900.0
 """Seconds for one boot and all its tests."""
+MARGIN = 90.0
+"""Seconds of these for the boot, and for pytest to tell what failed when it was interrupted."""
+NOT_ALL_RUN = "not all tests were run"
 ORDER = ("failed", "passed", "skipped", "errors")
 
 
@@ -74,11 +77,12 @@ def test_in(series: str, kernel: kernels.Kernel, timeout: float) -> tuple[Counte
     with tempfile.TemporaryDirectory(prefix=".results-", dir=kernels.cache()) as name:
         guest = str(Path(__file__).with_name("guest.py"))
         # the guest sees this tree: it may be read-only there, and must stay as it is in any case
-        command = ["env", "PYTHONDONTWRITEBYTECODE=1", sys.executable, guest, name]
+        seconds = str(max(timeout - MARGIN, timeout / 2))
+        command = ["env", "PYTHONDONTWRITEBYTECODE=1", sys.executable, guest, name, seconds]
         line = ["run", series, "--timeout", str(timeout), "--rw", name, "--", *command]
         try:
             status = kernels.boot(kernel, kernels.parser().parse_args(line))
-            why = f"ended with status {status}"
+            why = NOT_ALL_RUN if status == 2 else f"ended with status {status}"
         except kernels.KernelError as error:
             status, why = kernels.TOOL_FAILED, str(error)
         counts, lines = read_results(Path(name))

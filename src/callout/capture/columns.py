@@ -118,7 +118,11 @@ class Columns:
         self.j = judging.Judging(records, decoder.flags, decoder.phases, decoder.deniers, decoder.drop_reason)
         self._kinds: tuple[Any, list[tuple[int, int, int]]] | None = None
         # must be read batch by batch, in order, whether or not a sink asks for it
-        self._lost_before = decoder.lost_before(records)
+        self._lost_before = self.lost_before()
+
+    def lost_before(self) -> Column:
+        """Attempts lost before each row."""
+        return self.d.lost_before(self.r)
 
     def sources(self) -> dict[str, Callable[[], Column]]:
         """A function for each column, in the order of the schema."""

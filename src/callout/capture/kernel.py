@@ -23,8 +23,8 @@ from callout import verdict
 from callout._native import ffi, lib
 from callout.batch import Batch
 from callout.btf import Btf, Layout
-from callout.capture import columns, privileges
-from callout.capture.tiers import ESSENTIAL, LEFTOVER, SOCKET_PROGRAMS, TIERS, Program, Tier
+from callout.capture import columns, conversation, privileges
+from callout.capture.tiers import CONVERSATION, ESSENTIAL, LEFTOVER, SOCKET_PROGRAMS, TIERS, Program, Tier
 from callout.errors import NotPermittedError, UsageError
 from callout.narrowing import Narrowing
 
@@ -70,7 +70,12 @@ def libbpf_error(action: str, number: int) -> str:
 class Loaded:
     """One loaded object with attached programs. Close it, and nothing of it is left in the kernel."""
 
-    def __init__(self, wanted: Sequence[Program], constants: np.ndarray[Any, Any], ring: int = RING) -> None:
+    def __init__(
+        self,
+        wanted: Sequence[Program],
+        constants: np.ndarray[Any, Any],
+        ring: int = RING,
+    ) -> None:
         self._data = read_object()
         out = ffi.new("struct callout **")
         self._check("opening the BPF object", lib.co_open(self._data, len(self._data), out))
@@ -82,6 +87,8 @@ class Loaded:
             blob = constants.tobytes()
             self._check("setting constants", lib.co_constants(self.handle, b".rodata", blob, len(blob)))
             self._check("sizing the ring", lib.co_resize(self.handle, b"ring", ring))
+            if not constants["conversation"].any():
+                self._check("sizing a map", lib.co_resize(self.handle, b"talks", 1))
             self._check("loading", lib.co_load(self.handle))
         except OSError:
             self.close()
@@ -120,11 +127,15 @@ class Counters:
     unfollowed: int = 0
     lost: int = 0
     lost_phases: int = 0
+    lost_related: int = 0
     missed: dict[str, int] = field(default_factory=dict)
 
 
 class KernelSource:
-    """Attempts of this host, live. A context manager: programs are attached on entry and gone on exit."""
+    """Attempts of this host, live. A context manager: programs are attached on entry and gone on exit.
+
+    ``related``: also rows for the calls around the attempts (``capture.conversation``).
+    """
 
     def __init__(
         self,
@@ -132,12 +143,14 @@ class KernelSource:
         tier: str | None = None,
         ring: int = RING,
         urgent: bool = False,
+        related: bool = False,
     ) -> None:
         self.narrowing = narrowing or Narrowing()
         self.narrowing.check()
         self._asked_tier = tier
         self._ring = ring
         self._urgent = urgent
+        self._related = related
         self._nice: int | None = None
         self.tier: Tier | None = None
         self.states: list[ProgramState] = []
@@ -151,15 +164,23 @@ class KernelSource:
         self._decoder = columns.Decoder(btf)
         self._buffers: list[np.ndarray[Any, Any]] = []
         self._copies = np.zeros(ROOM, btf.layout("copy").dtype)
-        self._lanes = ffi.new("struct co_lane[2]")
+        lanes = [("RECORD_ATTEMPT", self._buffer()), ("RECORD_COPY", self._copies)]
+        if self._related:
+            self._calls = np.zeros(ROOM, btf.layout("call").dtype)
+            self._call_decoder = conversation.Calls(btf, self._decoder)
+            lanes.append(("RECORD_CALL", self._calls))
+        self._lanes = ffi.new("struct co_lane[3]")
+        self._nlanes = len(lanes)
         kinds = btf.enum("record_kind")
-        for lane, kind, array in ((0, "RECORD_ATTEMPT", self._buffer()), (1, "RECORD_COPY", self._copies)):
+        for lane, (kind, array) in enumerate(lanes):
             self._lanes[lane].kind = kinds[kind]
             self._lanes[lane].size = array.dtype.itemsize
             self._lanes[lane].room = ROOM
             self._lanes[lane].buffer = ffi.cast("char *", array.ctypes.data)
         self._decoder.warm(np.zeros(2, self.layout.dtype))
-        self._load(constants_for(self.narrowing, btf.layout("narrowing")))
+        constants = constants_for(self.narrowing, btf.layout("narrowing"))
+        constants["conversation"] = self._related
+        self._load(constants)
         if self._urgent:
             self._hurry()
         return self
@@ -193,7 +214,7 @@ class KernelSource:
 
     def _try_tier(self, tier: Tier, constants: np.ndarray[Any, Any]) -> Loaded:
         """Loads a tier with all that goes with it, or as much as loads and attaches. OSError if the tier fails."""
-        wanted = (*SOCKET_PROGRAMS, *tier.evidence, LEFTOVER)
+        wanted = (*SOCKET_PROGRAMS, *tier.evidence, LEFTOVER, *(CONVERSATION if self._related else ()))
         self.states = [ProgramState(p, "this kernel has no such tracepoint") for p in wanted if not exists(p)]
         extra = tuple(p for p in wanted if exists(p))
         try:
@@ -281,6 +302,7 @@ class KernelSource:
                 ("unfollowed", after.unfollowed),
                 ("missed", sum(counters.missed.values())),
                 ("phases lost", after.lost_phases),
+                ("related calls lost", after.lost_related),
                 ("late", self._decoder.associations.rows),
             )
             if number
@@ -298,7 +320,7 @@ class KernelSource:
         assert self._loaded
         records = self._buffer()
         self._lanes[0].buffer = ffi.cast("char *", records.ctypes.data)
-        count = lib.co_drain(self._loaded.handle, self._lanes, 2)
+        count = lib.co_drain(self._loaded.handle, self._lanes, self._nlanes)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
         if self._lanes[0].rows:
@@ -306,7 +328,10 @@ class KernelSource:
             self._decoder.lost_now = self._counts["lost"][:, self._lanes[0].kind].tolist()
         if self._lanes[1].rows:
             self._decoder.copies.add(self._copies[: self._lanes[1].rows])
-        return self._decoder.batch(records[: self._lanes[0].rows])
+        batch = self._decoder.batch(records[: self._lanes[0].rows])
+        if self._related and self._lanes[2].rows:
+            batch = self._call_decoder.merged(batch, self._calls[: self._lanes[2].rows].copy())
+        return batch
 
     def _buffer(self) -> np.ndarray[Any, Any]:
         """A buffer that no batch refers to any more: fresh memory costs 400 ns a record in page faults."""
@@ -344,6 +369,7 @@ class KernelSource:
             **totals,
             lost=int(lost[self._lanes[0].kind]),
             lost_phases=int(lost[0]),
+            lost_related=int(lost[self._lanes[2].kind]) if self._related else 0,
             missed={name: number for name, number in missed.items() if number > 0 and name != DOUBLED},
         )
 

@@ -103,3 +103,36 @@ SOCKET_PROGRAMS = (
 # Not attached: run once at the end of a trace.
 LEFTOVER = Program("leftover_calls", "iter/task", "calls that are still blocked when a trace ends")
 ESSENTIAL = frozenset({"socket_state"})
+
+# -e network: loaded only then. Of a wait only the return is seen.
+TOLD = {
+    "socket": "new sockets",
+    "bind": "local addresses asked for",
+    "listen": "sockets that wait for connections",
+    "accept": "connections accepted",
+    "accept4": "connections accepted",
+    "getsockopt": "results of non-blocking attempts that were asked for (SO_ERROR)",
+    "sendto": "first send, and bytes",
+    "sendmsg": "first send, and bytes",
+    "sendmmsg": "first send, and bytes",
+    "write": "first send, and bytes",
+    "writev": "first send, and bytes",
+    "recvfrom": "first receive, and bytes",
+    "recvmsg": "first receive, and bytes",
+    "recvmmsg": "first receive, and bytes",
+    "read": "first receive, and bytes",
+    "readv": "first receive, and bytes",
+    "shutdown": "sides closed",
+    "close": "descriptors closed",
+}
+WAITS = ("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2")
+CONVERSATION = (
+    Program("socket_released", "cgroup/sock_release", "ends of connections, also where a process dies"),
+    *(
+        Program(f"call_{name}_exit", f"tp/syscalls/sys_exit_{name}", "when a wait for an attempt was over")
+        for name in WAITS
+    ),
+    *(Program(f"call_{name}_exit", f"tp/syscalls/sys_exit_{name}", gives) for name, gives in TOLD.items()),
+    *(Program(f"call_{name}_enter", f"tp/syscalls/sys_enter_{name}", gives) for name, gives in TOLD.items()),
+    Program("socket_created", "cgroup/sock_create", "cookies of sockets before their attempt"),
+)

@@ -92,6 +92,15 @@ def names(text: str) -> list[str]:
     return parts
 
 
+def events(text: str) -> str:
+    """What strace's -e names, of which callout has one class: `network`."""
+    if text.removeprefix("trace=").removeprefix("%") != "network":
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not known here: `network` (also trace=network, %network) adds the calls around the attempts"
+        )
+    return "network"
+
+
 def add_narrowings(parser: argparse.ArgumentParser) -> None:
     """-p -u -P -4 -6 --cgroup --comm -Z -z --phases."""
     group = parser.add_argument_group("narrowing (done in the kernel)")
@@ -125,6 +134,15 @@ def add_narrowings(parser: argparse.ArgumentParser) -> None:
     outcome.add_argument("-z", "--succeeded", action="store_true", help="only attempts that succeeded")
     group.add_argument(
         "--phases", action="store_true", help="also a row at the attempt itself, before its verdict"
+    )
+    group.add_argument(
+        "-e",
+        dest="events",
+        type=events,
+        metavar="network",
+        help="also the calls around the attempts: socket, bind, listen, accept, getsockopt of SO_ERROR, the wait for a "
+        "non-blocking attempt, first send and receive, shutdown, close, and the end of each connection; needs -p, -u, "
+        "--comm or --cgroup; sees 64-bit system calls",
     )
     parser.add_argument(
         "filter",
@@ -203,3 +221,12 @@ def check_process(pids: Iterable[int]) -> None:
     for pid in pids:
         if not os.path.exists(f"/proc/{pid}"):
             raise UsageError(f"there is no process {pid}", "`ps -e` lists those that there are")
+
+
+def check_related(wanted: Narrowing) -> None:
+    """Raises UsageError where -e network would be about every process of the host."""
+    if wanted.pids is None and wanted.uids is None and wanted.comms is None and not wanted.cgroup:
+        raise UsageError(
+            "-e network follows every socket call, read and write of the traced processes: too much for a whole host",
+            "say which processes: -p, -u, --comm, --cgroup, or a filter on process.pid, process.name or user.id",
+        )

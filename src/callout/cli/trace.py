@@ -45,8 +45,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Traces until there is a reason to stop."""
-    if args.source and (args.demo or args.tier or args.cgroup or args.phases):
-        raise UsageError("--from reads a file: --demo, --tier, --cgroup and --phases are for live tracing")
+    if args.source and (args.demo or args.tier or args.cgroup or args.phases or args.events):
+        raise UsageError("--from reads a file: --demo, --tier, --cgroup, --phases and -e are for live tracing")
     from callout import pipeline
     from callout.narrowing import compile_wanted
     from callout.summary import Summary
@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         if not args.source:
             options.check_process(wanted.pids or ())
         compiled = compile_wanted(wanted, " ".join(args.filter), live=not args.source)
+        if args.events:
+            options.check_related(compiled.kernel)
         if not args.source:
             from callout.capture import privileges
 
@@ -74,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         if not args.source:
             from callout.capture.kernel import KernelSource
 
-            source = stack.enter_context(KernelSource(compiled.kernel, args.tier, urgent=True))
+            live = KernelSource(compiled.kernel, args.tier, urgent=True, related=bool(args.events))
+            source = stack.enter_context(live)
         begin = demonstration(stack, stop) if args.demo else None
         if args.ready_file:
             places.create(args.ready_file)

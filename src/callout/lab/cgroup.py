@@ -59,6 +59,15 @@ def bpf(what: str, command: int, attributes: bytes) -> int:
     return libc.syscall(what, libc.NUMBER["bpf"], command, buffer, len(attributes))
 
 
+def own() -> str:
+    """The directory of the cgroup v2 that this process is in. Raises FileNotFoundError."""
+    with open("/proc/self/cgroup") as file:
+        places = [line.rstrip("\n").removeprefix("0::") for line in file if line.startswith("0::")]
+    if not places:
+        raise FileNotFoundError(2, "there is no cgroup v2 hierarchy")
+    return hierarchy() + places[0].rstrip("/")
+
+
 def hierarchy() -> str:
     """Where cgroup v2 is mounted. Raises FileNotFoundError."""
     with open("/proc/self/mounts") as file:
@@ -71,8 +80,8 @@ def hierarchy() -> str:
 
 @contextmanager
 def made() -> Iterator[str]:
-    """A cgroup that exists for the length of the block; nobody may be in it at the end."""
-    path = f"{hierarchy()}/callout-lab-{os.getpid()}"
+    """A cgroup below our own, for the length of the block; nobody may be in it at the end."""
+    path = f"{own()}/callout-lab-{os.getpid()}"
     os.mkdir(path)
     try:
         yield path

@@ -48,42 +48,43 @@ def fetch_cookie(world: World, port: int) -> None:
 
 def deferred(world: World) -> None:
     """With a cookie the call returns 0 at once, and the SYN goes with the data."""
-    with world.sysctl("ipv4/tcp_fastopen", BOTH):
-        fetch_cookie(world, 8260)
-        with server(world, 8260), fast(world) as caller:
-            world.connect(caller, inet(HOST, 8260))
-            caller.send(b"x")
+    world.set("ipv4/tcp_fastopen", BOTH)
+    fetch_cookie(world, 8260)
+    with server(world, 8260), fast(world) as caller:
+        world.connect(caller, inet(HOST, 8260))
+        caller.send(b"x")
 
 
 def cookie_later(world: World) -> None:
     """Without a cookie a non-blocking call is like any other."""
-    with world.sysctl("ipv4/tcp_fastopen", BOTH), server(world, 8261), fast(world, blocking=False) as caller:
+    world.set("ipv4/tcp_fastopen", BOTH)
+    with server(world, 8261), fast(world, blocking=False) as caller:
         world.connect(caller, inet(HOST, 8261), wait=True)
 
 
 def refused(world: World) -> None:
     """With a cookie the call returns 0 though nobody listens: the first write tells."""
-    with world.sysctl("ipv4/tcp_fastopen", BOTH):
-        fetch_cookie(world, 8262)
-        with fast(world) as caller:
-            attempt = world.begin(caller, inet(HOST, 8263))
-            try:
-                caller.send(b"x")
-            except OSError as error:
-                world.tell(attempt, error.errno or 0)
+    world.set("ipv4/tcp_fastopen", BOTH)
+    fetch_cookie(world, 8262)
+    with fast(world) as caller:
+        attempt = world.begin(caller, inet(HOST, 8263))
+        try:
+            caller.send(b"x")
+        except OSError as error:
+            world.tell(attempt, error.errno or 0)
 
 
 def unanswered(world: World) -> None:
     """With a cookie the call returns 0, and the first write waits in vain."""
-    with world.sysctl("ipv4/tcp_fastopen", BOTH):
-        fetch_cookie(world, 8264)
-        with world.silent(HOST, 8265), fast(world) as caller:
-            caller.setsockopt(socket.IPPROTO_TCP, TCP_SYNCNT, 1)
-            attempt = world.begin(caller, inet(HOST, 8265))
-            try:
-                caller.send(b"x")
-            except OSError as error:
-                world.tell(attempt, error.errno or 0)
+    world.set("ipv4/tcp_fastopen", BOTH)
+    fetch_cookie(world, 8264)
+    with world.silent(HOST, 8265), fast(world) as caller:
+        caller.setsockopt(socket.IPPROTO_TCP, TCP_SYNCNT, 1)
+        attempt = world.begin(caller, inet(HOST, 8265))
+        try:
+            caller.send(b"x")
+        except OSError as error:
+            world.tell(attempt, error.errno or 0)
 
 
 def unsent(world: World) -> None:
@@ -91,11 +92,11 @@ def unsent(world: World) -> None:
 
     Called again without O_NONBLOCK it would wait for ever for an answer to the SYN that nobody sent.
     """
-    with world.sysctl("ipv4/tcp_fastopen", BOTH):
-        fetch_cookie(world, 8266)
-        with server(world, 8266), fast(world, blocking=False) as caller:
-            world.connect(caller, inet(HOST, 8266))
-            world.connect(caller, inet(HOST, 8266))
+    world.set("ipv4/tcp_fastopen", BOTH)
+    fetch_cookie(world, 8266)
+    with server(world, 8266), fast(world, blocking=False) as caller:
+        world.connect(caller, inet(HOST, 8266))
+        world.connect(caller, inet(HOST, 8266))
 
 
 def sendto(world: World, caller: socket.socket, address: bytes) -> None:
@@ -107,18 +108,16 @@ def sendto(world: World, caller: socket.socket, address: bytes) -> None:
 
 def sent_then_called(world: World) -> None:
     """sendto(2) asks for a cookie and says EINPROGRESS; connect(2) finds the attempt under way."""
-    with (
-        world.sysctl("ipv4/tcp_fastopen", BOTH),
-        world.silent(HOST, 8267),
-        world.tcp(blocking=False) as caller,
-    ):
+    world.set("ipv4/tcp_fastopen", BOTH)
+    with world.silent(HOST, 8267), world.tcp(blocking=False) as caller:
         sendto(world, caller, inet(HOST, 8267))
         world.connect(caller, inet(HOST, 8267))
 
 
 def switched_off(world: World) -> None:
     """Where Fast Open is off, sendto(2) makes no attempt."""
-    with world.sysctl("ipv4/tcp_fastopen", "0"), world.listener(HOST, 8268), world.tcp() as caller:
+    world.set("ipv4/tcp_fastopen", "0")
+    with world.listener(HOST, 8268), world.tcp() as caller:
         sendto(world, caller, inet(HOST, 8268))
 
 

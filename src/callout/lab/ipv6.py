@@ -129,7 +129,9 @@ def multicast(world: World) -> None:
 
 def no_source(world: World) -> None:
     """There is a route, but no address of ours to call from."""
-    if reason := feed("ip", "-batch", "-", text="addr del ::1/128 dev lo\nroute add 2001:db8:aa::/64 dev lo\n"):
+    if reason := feed(
+        "ip", "-batch", "-", text="addr del ::1/128 dev lo\nroute add 2001:db8:aa::/64 dev lo\n"
+    ):
         raise RuntimeError(reason)
     with tcp6(world) as caller:
         world.connect(caller, inet6("2001:db8:aa::1", 443))

@@ -19,13 +19,8 @@ TWO = ("ipv4/ip_local_port_range", "61000 61001")
 
 def ports_exhausted(world: World) -> None:
     """Two ephemeral ports, both taken towards this destination."""
-    with (
-        world.listener(HOST, 8083),
-        world.sysctl(*TWO),
-        world.tcp() as first,
-        world.tcp() as second,
-        world.tcp() as third,
-    ):
+    world.set(*TWO)
+    with world.listener(HOST, 8083), world.tcp() as first, world.tcp() as second, world.tcp() as third:
         for caller in (first, second, third):
             world.connect(caller, inet(HOST, 8083))
 
@@ -37,7 +32,8 @@ def udp() -> socket.socket:
 
 def udp_ports_exhausted(world: World) -> None:
     """Two ephemeral ports, both taken: UDP has one owner of a port for all destinations."""
-    with world.sysctl(*TWO), udp() as first, udp() as second, udp() as third:
+    world.set(*TWO)
+    with udp() as first, udp() as second, udp() as third:
         for caller, port in ((first, 8280), (second, 8281), (third, 8282)):
             world.connect(caller, inet(HOST, port))
 

@@ -26,7 +26,9 @@ def users() -> str | None:
 
 def numbers() -> str | None:
     """Need ``numbers``: this machine's system calls are known by number."""
-    return None if libc.NUMBER else f"the numbers of {os.uname().machine}'s system calls are not in libc.NUMBERS"
+    return (
+        None if libc.NUMBER else f"the numbers of {os.uname().machine}'s system calls are not in libc.NUMBERS"
+    )
 
 
 def linux_6_7() -> str | None:

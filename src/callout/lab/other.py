@@ -44,10 +44,8 @@ def raw6(world: World) -> None:
 
 def ping(world: World) -> None:
     """An ICMP echo socket has a peer."""
-    with (
-        world.sysctl("ipv4/ping_group_range", "0 0"),
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as caller,
-    ):
+    world.set("ipv4/ping_group_range", "0 0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as caller:
         world.connect(caller, inet(HOST, 0))
 
 

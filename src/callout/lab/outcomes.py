@@ -10,7 +10,8 @@ import errno
 from callout.lab.scenario import Expected
 
 IN_PROGRESS = -errno.EINPROGRESS
-BLIND = {"tracepoint": "unknown"}  # this tier has no hook at those who refuse, and sees no type of an ICMP error
+# This tier has no hook at those who refuse, and sees no type of an ICMP error
+BLIND = {"tracepoint": "unknown"}
 
 ESTABLISHED = Expected("established", None, None, 0)
 ASSOCIATED = Expected("associated", None, None, 0)

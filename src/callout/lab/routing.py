@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 
 from callout.lab.address import inet, inet6
-from callout.lab.outcomes import NO_ROUTE, failed
+from callout.lab.outcomes import BLIND, NO_ROUTE, failed
 from callout.lab.scenario import Scenario
 from callout.lab.world import World
 
@@ -77,7 +77,9 @@ def no_neighbour6(world: World) -> None:
         world.connect(caller, inet6("2001:db8::77", 443))
 
 
+# IPv6 drops without saying why (net/ipv6/ndisc.c, ndisc_error_report)
 NEIGHBOUR = (failed("unreachable", "EHOSTUNREACH", "neighbour_failed"),)
+NEIGHBOUR6 = (failed("unreachable", "EHOSTUNREACH", "neighbour_failed", BLIND),)
 NOT_UNICAST = (failed("unreachable", "ENETUNREACH", "unknown"),)
 SCENARIOS = (
     Scenario(
@@ -111,7 +113,7 @@ SCENARIOS = (
         slow=True,
     ),
     Scenario(
-        "no_neighbour6", "routing", "the next hop does not answer, IPv6", no_neighbour6, NEIGHBOUR,
+        "no_neighbour6", "routing", "the next hop does not answer, IPv6", no_neighbour6, NEIGHBOUR6,
         needs=("ip", "ipv6"), slow=True,
     ),
 )  # fmt: skip

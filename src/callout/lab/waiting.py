@@ -248,7 +248,7 @@ SCENARIOS = (
         "tcp_sndtimeo", "waiting", "SO_SNDTIMEO ends a blocking call", send_timeout,
         (
             Expected(
-                "aborted", None, "closed_by_application", IN_PROGRESS, fields={"connect.nonblocking": None},
+                "aborted", None, "closed_by_application", IN_PROGRESS, fields={"connect.nonblocking": False},
             ),
         ),
         slow=True,

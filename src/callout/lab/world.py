@@ -14,8 +14,6 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from callout.lab import libc
@@ -125,16 +123,7 @@ class World:
         return server
 
     @staticmethod
-    @contextmanager
-    def sysctl(name: str, value: str) -> Iterator[None]:
-        """Sets a setting of this network namespace for the length of a block. Raises OSError."""
-        path = f"/proc/sys/net/{name}"
-        with open(path, "r+") as file:
-            before = file.read()
-        try:
-            with open(path, "w") as file:
-                file.write(value)
-            yield
-        finally:
-            with open(path, "w") as file:
-                file.write(before)
+    def set(name: str, value: str) -> None:
+        """Sets a setting of a network namespace that the scenario has alone. Raises OSError."""
+        with open(f"/proc/sys/net/{name}", "w") as file:
+            file.write(value)

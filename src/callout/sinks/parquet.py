@@ -116,15 +116,16 @@ def convert(journal: Path, path: Path) -> None:
     try:
         with pyarrow.OSFile(str(journal), "rb") as source, made.open("xb") as out:
             reader = pyarrow.ipc.open_stream(source)
-            with pyarrow.parquet.ParquetWriter(out, reader.schema, compression="zstd") as writer:
+            first = merge([], reader.schema)
+            with pyarrow.parquet.ParquetWriter(out, first.schema, compression="zstd") as writer:
                 group: list[pyarrow.RecordBatch] = []
                 for batch in reader:
                     group.append(batch)
                     if sum([len(part) for part in group]) >= GROUP_ROWS:
-                        writer.write_table(merge(group))
+                        writer.write_table(merge(group, reader.schema))
                         group = []
                 if group:
-                    writer.write_table(merge(group))
+                    writer.write_table(merge(group, reader.schema))
             out.flush()
             os.fsync(out.fileno())
         made.replace(path)
@@ -132,6 +133,7 @@ def convert(journal: Path, path: Path) -> None:
         made.unlink(missing_ok=True)
 
 
-def merge(group: list[pyarrow.RecordBatch]) -> pyarrow.Table:
+def merge(group: list[pyarrow.RecordBatch], schema: pyarrow.Schema) -> pyarrow.Table:
     """Some batches as one table with one dictionary per column."""
-    return columnar.arrow().Table.from_batches(group).unify_dictionaries().combine_chunks()
+    table = columnar.arrow().Table.from_batches(group, schema)
+    return columnar.widened(table).unify_dictionaries().combine_chunks()

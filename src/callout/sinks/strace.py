@@ -12,8 +12,8 @@ import os
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
-from callout.sinks import Target
-from callout.sinks.table import rows_of
+from callout.sinks import Target, related
+from callout.sinks.table import related_calls, rows_of
 from callout.terminal import duration, escape
 from callout.verdict import SUCCESS, UNDER_WAY, errno_name
 
@@ -88,26 +88,30 @@ class StraceSink:
     def write(self, batch: Batch) -> None:
         """Writes and flushes one line per row."""
         if len(batch):
-            self.target.put([self.line(Row(*row)).encode() for row in rows_of(batch, COLUMNS)])
+            calls = related_calls(batch)
+            rows = enumerate(rows_of(batch, COLUMNS))
+            self.target.put([self.line(Row(*row), calls.get(i)).encode() for i, row in rows])
 
     def close(self, summary: Summary | None) -> None:
         """Nothing follows the last line."""
         self.target.finish()
 
-    def line(self, row: Row) -> str:
+    def line(self, row: Row, around: related.Call | None = None) -> str:
         """One row, preceded by a comment where attempts were lost."""
         gap = f"/* {row.lost} attempt{'s' * (row.lost != 1)} lost here */\n" if row.lost else ""
         thread = row.pid if row.tid is None else row.tid
         leader = f"[pid {'?' if thread is None else thread:>5}] {self.clock(row.began)} "
+        if around is not None:
+            if around.action == "end":
+                return f"{leader}{related.written(around)}\n"
+            return f"{leader}{related.written(around)} = {_returned(row.returned)}{_lasted(row.took)}\n"
         call = CALLS.get(row.entry or "", CONNECT).format(
             fd=_known(row.fd), sockaddr=escape(row.sockaddr or "?"), addrlen=_known(row.addrlen)
         )
         if row.action == "attempt":
             return f"{gap}{leader}{call} <unfinished ...>\n"
         waited = row.returned is not None and -row.returned not in UNDER_WAY
-        time = (
-            "" if row.took is None or not waited else f" <{row.took // 10**9}.{row.took // 1000 % 10**6:06}>"
-        )
+        time = _lasted(row.took) if waited else ""
         notes = [row.entry] if row.entry in OTHER_ENTRIES else []
         if row.verdict is not None and not _agrees(row.returned, row.verdict, row.error):
             notes.append(_outcome(row.verdict, row.error, row.cause, None if waited else row.took))
@@ -121,6 +125,10 @@ class StraceSink:
         return (
             f"{datetime.fromtimestamp(ns // 1_000_000_000, self.zone):%H:%M:%S}.{ns // 1000 % 1_000_000:06}"
         )
+
+
+def _lasted(took: int | None) -> str:
+    return "" if took is None else f" <{took // 10**9}.{took // 1000 % 10**6:06}>"
 
 
 def _known(number: int | None) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callout.cause import meanings
-from callout.sinks import Target
+from callout.sinks import Target, related
 from callout.summary import MILD
 from callout.terminal import cut, duration, escape, pad, paint, width
 from callout.verdict import VERDICTS
@@ -75,6 +75,17 @@ def rows_of(batch: Batch, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     return zip(*[batch.column(name).tolist() if name in batch else nothing for name in names], strict=True)
 
 
+def related_calls(batch: Batch) -> dict[int, related.Call]:
+    """The rows that are calls around attempts, by number; without -e network there are none."""
+    if related.COLUMNS[0] not in batch:
+        return {}
+    column = batch.column(related.COLUMNS[0])
+    if related.ACTIONS.isdisjoint(getattr(column, "values", ())):
+        return {}
+    rows = enumerate(rows_of(batch, related.COLUMNS))
+    return {number: related.Call(*values) for number, values in rows if values[0] in related.ACTIONS}
+
+
 class TableSink:
     """Lines for people. ``explain`` adds what the cause or verdict means; ``zone``: None is this host's."""
 
@@ -91,7 +102,11 @@ class TableSink:
     def write(self, batch: Batch) -> None:
         """Writes and flushes one or two lines per row."""
         if len(batch):
-            lines = [line for row in rows_of(batch, COLUMNS) for line in self.lines(Row(*row))]
+            calls = related_calls(batch)
+            lines = []
+            for number, values in enumerate(rows_of(batch, COLUMNS)):
+                row = Row(*values)
+                lines += [self.related(row, calls[number])] if number in calls else self.lines(row)
             self.target.put([line.encode() + b"\n" for line in lines])
 
     def close(self, summary: Summary | None) -> None:
@@ -145,6 +160,13 @@ class TableSink:
         if below:
             indent = " " * (13 if self._timed else 4)
             yield indent + paint(cut(below, self._room - len(indent)), "dim", color)
+
+    def related(self, row: Row, call: related.Call) -> str:
+        """The line of a call around an attempt."""
+        time = "" if not self._timed else " " * 13 if row.began is None else self.clock(row.began) + " "
+        who = escape(row.name or "") + ("" if row.pid is None else f"[{row.pid}]")
+        line = cut(f"{time}{pad(who, WHO)}   {related.told(call)}", self._room)
+        return paint(line, "dim", self.target.color)
 
     def clock(self, ns: int) -> str:
         """Local time of day in milliseconds."""

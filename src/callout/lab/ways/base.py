@@ -72,6 +72,12 @@ def made_socket(family: int, kind: int, protocol: int = 0) -> socket.socket:
         raise NotHere(f"this kernel has no such sockets ({error.strerror})") from error
 
 
+def allow_ping() -> None:
+    """Ping sockets for our group; each network namespace says which may have them (icmp(7))."""
+    with open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
+        file.write(f"{os.getegid()} {os.getegid()}")
+
+
 def listener(host: str = HOST) -> tuple[socket.socket, bytes]:
     """A TCP listener on a port that the kernel chose, and its address."""
     server = World.listener(host, 0)

@@ -6,12 +6,14 @@ Source: send(2), sendmmsg(2), udp(7), unix(7). A receiver is bound, so that no I
 from __future__ import annotations
 
 import socket
+import struct
 
 from callout.lab.address import inet, inet6, unix
-from callout.lab.ways.base import HOST, HOST6, Made, Way, made_socket
+from callout.lab.ways.base import HOST, HOST6, Made, Way, allow_ping, made_socket
 from callout.lab.ways.message import Message, send_message, send_messages
 
 NAME = "\0callout-ways"
+EXPERIMENT = 0x88B5  # IEEE 802 local experimental Ethertype
 
 
 def receiver(host: str = HOST) -> tuple[socket.socket, bytes]:
@@ -77,6 +79,34 @@ def sendmmsg6() -> Made:
     return sendmsg(HOST6, several=True)
 
 
+def echo_request() -> bytes:
+    """An ICMP echo request with its checksum (RFC 792)."""
+    return struct.pack("!BBHHH", 8, 0, 0xF7FD, 1, 1)
+
+
+def raw_sendto() -> Made:
+    """An ICMP packet of our own making."""
+    with made_socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as caller:
+        caller.sendto(echo_request(), (HOST, 0))
+        return Made(caller.fileno(), inet(HOST, 0), 0)
+
+
+def ping_sendto() -> Made:
+    """An echo request; the kernel fills in number and checksum."""
+    allow_ping()
+    with made_socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as caller:
+        caller.sendto(echo_request(), (HOST, 0))
+        return Made(caller.fileno(), inet(HOST, 0), 0)
+
+
+def packet_sendto() -> Made:
+    """A frame by interface: it goes to lo, with a protocol number that nobody takes (IEEE 802 local experiment)."""
+    with made_socket(socket.AF_PACKET, socket.SOCK_DGRAM) as caller:
+        address = struct.pack("=HHiHBB8s", socket.AF_PACKET, socket.htons(EXPERIMENT), 1, 0, 0, 6, bytes(6))
+        caller.sendto(b"x", ("lo", EXPERIMENT, 0, 0, bytes(6)))
+        return Made(caller.fileno(), address, 0)
+
+
 def unix_sendto() -> Made:
     """A Unix datagram to an abstract name."""
     with (
@@ -103,5 +133,8 @@ WAYS = (
     Way("udp6_sendmsg", "sendmsg", "sendmsg(2), UDP over IPv6", "sendmsg", "associated", sendmsg6),
     Way("udp4_sendmmsg", "sendmmsg", "sendmmsg(2), UDP over IPv4", "sendmmsg", "associated", sendmmsg4),
     Way("udp6_sendmmsg", "sendmmsg", "sendmmsg(2), UDP over IPv6", "sendmmsg", "associated", sendmmsg6),
+    Way("raw_sendto", "raw_sendto", "sendto(2) on a raw socket", "sendto", "associated", raw_sendto),
+    Way("ping_sendto", "raw_sendto", "sendto(2) on a ping socket", "sendto", "associated", ping_sendto),
+    Way("packet_sendto", "raw_sendto", "sendto(2) on a packet socket", "sendto", "associated", packet_sendto),
     Way("unix_sendto", "unix_sendto", "sendto(2), Unix datagrams", "sendto", "associated", unix_sendto),
 )

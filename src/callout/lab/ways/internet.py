@@ -6,9 +6,9 @@ Sources: tcp(7), udp(7), raw(7), icmp(7), Documentation/networking/mptcp.rst, sc
 from __future__ import annotations
 
 import errno
-import os
 import platform
 import socket
+import struct
 
 from callout.lab.address import UNSPEC, inet, inet6
 from callout.lab.ways.base import (
@@ -18,6 +18,7 @@ from callout.lab.ways.base import (
     Made,
     NotHere,
     Way,
+    allow_ping,
     connect,
     expect,
     listener,
@@ -27,13 +28,14 @@ from callout.lab.ways.base import (
 from callout.lab.ways.message import Message, send_message, send_messages, system_call
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
-IPPROTO_SCTP, IPPROTO_MPTCP = 132, 262  # include/uapi/linux/in.h
+IPPROTO_DCCP, IPPROTO_SCTP, IPPROTO_MPTCP = 33, 132, 262  # include/uapi/linux/in.h
+SOCK_DCCP, SOL_DCCP, DCCP_SOCKOPT_SERVICE = 6, 269, 2  # include/linux/net.h, socket.h, uapi/linux/dccp.h
+AF_SMC = 43  # include/linux/socket.h
 MSG_FASTOPEN = 0x20000000  # include/linux/socket.h
 TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE = 30, 34  # include/uapi/linux/tcp.h
 TCP_SYN_SENT = 2  # include/net/tcp_states.h
 SCTP_SOCKOPT_CONNECTX = 110  # include/uapi/linux/sctp.h
 X32_CONNECT = 0x40000000 | 42  # arch/x86/entry/syscalls/syscall_64.tbl
-PING_GROUPS = "/proc/sys/net/ipv4/ping_group_range"
 
 
 def stream(host: str, protocol: int = 0) -> Made:
@@ -114,9 +116,8 @@ def raw() -> Made:
 
 
 def ping() -> Made:
-    """A socket of unprivileged ping(8); each network namespace says which groups may have one."""
-    with open(PING_GROUPS, "w") as file:
-        file.write(f"{os.getegid()} {os.getegid()}")
+    """A socket of unprivileged ping(8)."""
+    allow_ping()
     with made_socket(socket.AF_INET, UDP, socket.IPPROTO_ICMP) as caller:
         return connect(caller, inet(HOST, 0))
 
@@ -141,6 +142,43 @@ def sctp_connectx() -> Made:
     server, caller, address = sctp_pair()
     with server, caller:
         caller.setsockopt(IPPROTO_SCTP, SCTP_SOCKOPT_CONNECTX, address)
+        return Made(caller.fileno(), address, 0)
+
+
+def sctp_sendto() -> Made:
+    """A one-to-many socket: its first message to an address makes the association."""
+    server, _, address = sctp_pair()
+    with server, made_socket(socket.AF_INET, socket.SOCK_SEQPACKET, IPPROTO_SCTP) as caller:
+        caller.sendto(b"x", server.getsockname())
+        return Made(caller.fileno(), address, 0)
+
+
+def dccp() -> Made:
+    """Both ends must name a service (RFC 4340, 8.1.2)."""
+    server = made_socket(socket.AF_INET, SOCK_DCCP, IPPROTO_DCCP)
+    with server, made_socket(socket.AF_INET, SOCK_DCCP, IPPROTO_DCCP) as caller:
+        for end in (server, caller):
+            end.setsockopt(SOL_DCCP, DCCP_SOCKOPT_SERVICE, struct.pack("!I", 1))
+        server.bind((HOST, 0))
+        server.listen()
+        return connect(caller, inet(HOST, server.getsockname()[1]))
+
+
+def smc() -> Made:
+    """Shared memory communications; the listener has none, so that plain TCP is left (AF_SMC, Linux 4.11)."""
+    server, address = listener()
+    with server, made_socket(AF_SMC, TCP) as caller:
+        return connect(caller, address)
+
+
+def mptcp_fastopen() -> Made:
+    """sendto(2) on an MPTCP socket (Linux 6.1)."""
+    server, address = listener()
+    with server, made_socket(socket.AF_INET, TCP, IPPROTO_MPTCP) as caller:
+        try:
+            caller.sendto(b"x", MSG_FASTOPEN, server.getsockname())
+        except OSError as error:
+            raise NotHere(f"MPTCP of this kernel has no Fast Open ({error.strerror})") from error
         return Made(caller.fileno(), address, 0)
 
 
@@ -194,6 +232,11 @@ WAYS = (
     Way("mptcp", "mptcp", "connect(2) on an MPTCP socket", "connect", "established", mptcp),
     Way("sctp", "sctp", "connect(2) on an SCTP socket", "connect", "established", sctp),
     Way("sctp_connectx", "sctp_connectx", "sctp_connectx(3)", None, "established", sctp_connectx),
+    Way("sctp_sendto", "sctp_sendto", "sendto(2) on an SCTP socket without connect", None, "established", sctp_sendto),
+    Way("dccp", "dccp", "connect(2) on a DCCP socket", "connect", "established", dccp),
+    Way("smc", "smc", "connect(2) on an SMC socket", "connect", "established", smc),
+    Way("mptcp_fastopen", "sendto_fastopen", "sendto(2) with MSG_FASTOPEN on an MPTCP socket", "sendto_fastopen",
+        "established", mptcp_fastopen),
     Way("fastopen_sendto", "sendto_fastopen", "sendto(2) with MSG_FASTOPEN", "sendto_fastopen", "established",
         fastopen_sendto),
     Way("fastopen_sendmsg", "sendmsg_fastopen", "sendmsg(2) with MSG_FASTOPEN", "sendmsg_fastopen", "established",

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from callout.lab.address import inet
 from callout.lab.ways import ring
-from callout.lab.ways.base import DISCARD, HOST, Made, NotHere, Way, listener
+from callout.lab.ways.base import DISCARD, HOST, Made, NotHere, Way, listener, made_socket
 from callout.lab.ways.datagrams import receiver
-from callout.lab.ways.internet import MSG_FASTOPEN
+from callout.lab.ways.internet import IPPROTO_MPTCP, MSG_FASTOPEN
 from callout.lab.ways.message import Message
 from callout.lab.world import World
 
@@ -29,12 +29,12 @@ def known(result: int) -> int:
     return min(0, result)
 
 
-def connect(flags: int = 0, poll: bool = False) -> Callable[[], Made]:
-    """IORING_OP_CONNECT of TCP to a listener."""
+def connect(flags: int = 0, poll: bool = False, protocol: int = 0) -> Callable[[], Made]:
+    """IORING_OP_CONNECT of a stream socket to a TCP listener."""
 
     def act() -> Made:
         server, address = listener()
-        with server, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
+        with server, made_socket(socket.AF_INET, socket.SOCK_STREAM, protocol) as caller:
             submitter, pinned = ring.Ring(poll), ring.Pinned(address)
             (result,) = submitter.run([ring.connect_entry(caller.fileno(), pinned, len(address), flags)])
             return Made(caller.fileno(), address, known(result))
@@ -101,6 +101,7 @@ def way(name: str, path: str, what: str, verdict: str, act: Callable[[], Made], 
 
 WAYS = (
     way("uring_tcp", "io_uring", "IORING_OP_CONNECT, TCP", "established", connect()),
+    way("uring_mptcp", "io_uring", "IORING_OP_CONNECT, MPTCP", "established", connect(protocol=IPPROTO_MPTCP)),
     way("uring_udp", "io_uring", "IORING_OP_CONNECT, UDP", "associated", udp, in_part=False),
     way("uring_async", "io_uring", "IORING_OP_CONNECT in a worker (IOSQE_ASYNC)", "established", connect(ring.ASYNC)),
     way("uring_sqpoll", "io_uring", "IORING_OP_CONNECT in the polling thread (SQPOLL)", "established",

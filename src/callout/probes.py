@@ -1,0 +1,167 @@
+"""Probes: UDP calls by which a resolver asks the kernel for the source address of each candidate (RFC 6724).
+
+Rule of this file: pure; a call is a probe by its port where nothing else uses it, and else by the calls around it.
+
+Sources: getaddrinfo of glibc (sysdeps/posix/getaddrinfo.c: one socket, dissolved between addresses, a new one for
+IPv6 after IPv4), of musl (network/lookup_name.c: port 65535) and of Go (net/addrselect.go: port 9, now 53).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from callout.batch import Array, distinct
+from callout.picked import ASSOCIATED, DISSOLVED, SECOND, TCP, UDP, UNREACHABLE, Rows, latest, target
+
+GAP = SECOND // 50  # between two calls of one loop: the thread may lose its CPU for a moment
+ANSWER = SECOND // 5000  # hardly a name server answers faster
+STEPS = 64  # calls remembered between batches
+UDP_FIRST = (53, 88, 389)  # DNS, Kerberos, CLDAP: traffic over UDP, then TCP to the same port
+GO_PORT, GO_NEW_PORT, MUSL_PORT = 9, 53, 65535
+
+COLUMNS = {
+    "tid": "process.thread.id",
+    "fd": "connect.fd",
+    "port": "destination.port",
+    "began": "@timestamp",
+}
+STEP = np.dtype([(name, "i8") for name in (*COLUMNS, "family", "ended")])
+
+
+class Probes:
+    """Finds probes batch by batch; remembers STEPS calls in between."""
+
+    def __init__(self) -> None:
+        self._steps = np.empty(0, STEP)
+
+    def found(self, rows: Rows) -> Array:
+        """Numbers of the rows that are probes."""
+        asked = rows.of(UDP + ASSOCIATED, UDP + UNREACHABLE, UDP + DISSOLVED)
+        if not len(asked):
+            return asked
+        port = rows.numbers("destination.port", asked)
+        nonblocking = rows.numbers("connect.nonblocking", asked)
+        # neither is 0 nor 1 where it is unknown: a datagram sent without connect(2)
+        blocking, free = nonblocking == 0, nonblocking == 1
+        associating = rows.kinds[asked] != UDP + DISSOLVED
+        probe = (port == 0) & (blocking | free)
+        probe |= ((port == GO_PORT) & free) | ((port == MUSL_PORT) & blocking)
+        probe &= associating
+        found = [asked[probe], unanswered(rows, asked[(port == GO_NEW_PORT) & free & associating])]
+        if blocking.any():
+            found.append(self._loops(rows, asked[blocking]))
+            found.append(followed(rows, asked[blocking & associating], port[blocking & associating]))
+        return np.concatenate(found)
+
+    def _loops(self, rows: Rows, blocking: Array) -> Array:
+        """Calls of loops over addresses, one thread each: dissolved in between, or IPv4 and then IPv6."""
+        calls = Calls(rows, blocking, self._steps)
+        # what a loop consists of must be there at all, before anything is sorted
+        kinds = np.bincount(calls.families, minlength=7) > 0
+        found = calls.loops() if kinds[0] or (kinds[4] and kinds[6]) else blocking[:0]
+        self._steps = calls.last(STEPS)
+        return found
+
+
+class Calls:
+    """UDP calls of several threads, in order: those remembered from earlier batches, then those of this one.
+
+    ``families``: 4, 6, or 0 for a call that dissolved the association.
+    """
+
+    def __init__(self, rows: Rows, calls: Array, before: Array) -> None:
+        self.rows, self.calls, self.before = rows, calls, before
+        self.families = np.append(before["family"], rows.families(calls))
+
+    def column(self, name: str, at: Array) -> Array:
+        """One of COLUMNS, or ``ended``, at some of the calls."""
+        later = at >= len(self.before)
+        row = self.calls[np.maximum(at - len(self.before), 0)]
+        values = self.rows.times(row)[1] if name == "ended" else self.rows.numbers(COLUMNS[name], row)
+        values[~later] = self.before[name][at[~later]]
+        return values
+
+    def last(self, count: int) -> Array:
+        """The last calls, to be remembered."""
+        at = np.arange(max(len(self.families) - count, 0), len(self.families))
+        steps = np.empty(len(at), STEP)
+        steps["family"] = self.families[at]
+        for name in (*COLUMNS, "ended"):
+            steps[name] = self.column(name, at)
+        return steps
+
+    def loops(self) -> Array:
+        """Rows of the calls that belong to a loop."""
+        threads, _ = distinct(np.append(self.before["tid"], self.rows.numbers(COLUMNS["tid"], self.calls)))
+        order = by_thread(threads)
+        families, same = self.families[order], threads[order[1:]] == threads[order[:-1]]
+        pair = np.flatnonzero(same & (families[:-1] == 4) & (families[1:] == 6))
+        between = np.flatnonzero(families[1:-1] == 0)
+        between = between[same[between] & same[between + 1]]
+        between = between[(families[between] != 0) & (families[between + 2] != 0)]
+        pair = pair[self.together(order[pair], order[pair + 1])]
+        pair = pair[self.equal("port", order[pair], order[pair + 1])]
+        a, b, c = (order[between + i] for i in range(3))
+        between = between[self.together(a, b) & self.together(b, c) & self.equal("port", a, c)]
+        part = order[np.concatenate([pair, pair + 1, between, between + 1, between + 2])]
+        loops: Array = self.calls[part[part >= len(self.before)] - len(self.before)]
+        return loops
+
+    def equal(self, name: str, a: Array, b: Array) -> Array:
+        """Where two calls have the same value."""
+        same: Array = self.column(name, a) == self.column(name, b)
+        return same
+
+    def together(self, a: Array, b: Array) -> Array:
+        """Where a call follows another on the same descriptor, at once."""
+        soon: Array = self.column("began", b) - self.column("ended", a) <= GAP
+        soon &= self.equal("fd", a, b)
+        return soon
+
+
+def by_thread(threads: Array) -> Array:
+    """The order that brings calls of the same thread together, each thread's as they came."""
+    # 16 bits are sorted by radix
+    small = len(threads) and int(threads.max()) < 1 << 16
+    return np.argsort(threads.astype(np.uint16) if small else threads, kind="stable")
+
+
+def unanswered(rows: Rows, calls: Array) -> Array:
+    """Calls of a thread to the DNS ports of several addresses, one descriptor for all, closed too soon to ask."""
+    if len(calls) < 2:
+        return calls[:0]
+    threads, _ = distinct(rows.numbers("process.thread.id", calls))
+    order = by_thread(threads)
+    pair = np.flatnonzero(threads[order[1:]] == threads[order[:-1]])
+    fd = rows.numbers("connect.fd", calls)[order]
+    pair = pair[fd[pair] == fd[pair + 1]]
+    a, b = calls[order[pair]], calls[order[pair + 1]]
+    soon = rows.times(b)[0] - rows.times(a)[1] <= ANSWER
+    a, b = a[soon], b[soon]
+    ips = zip(rows.texts("destination.ip", a), rows.texts("destination.ip", b), strict=True)
+    other = np.array([one != two for one, two in ips], bool)
+    return np.concatenate([a[other], b[other]])
+
+
+def followed(rows: Rows, calls: Array, ports: Array) -> Array:
+    """UDP calls after which the same process began a TCP attempt to the same address and port."""
+    tcp = rows.of(*range(TCP, TCP + 8))
+    calls = calls[~np.isin(ports, UDP_FIRST)] if len(tcp) else calls[:0]
+    if not len(calls):
+        return calls
+    keys, tcp_keys = target(rows, calls), target(rows, tcp)
+    codes, first = distinct(np.append(keys, tcp_keys))
+    both = np.zeros((2, len(first)), bool)
+    both[0, codes[: len(calls)]], both[1, codes[len(calls) :]] = True, True
+    shared = (both[0] & both[1])[codes]
+    calls, tcp = calls[shared[: len(calls)]], tcp[shared[len(calls) :]]
+    if not len(calls):
+        return calls
+    numbers: dict[tuple[int, str], int] = {}
+    full = [
+        np.array([numbers.setdefault((key, (ip or "").removeprefix("::ffff:")), len(numbers)) for key, ip in
+                  zip(target(rows, some).tolist(), rows.texts("destination.ip", some), strict=True)])
+        for some in (calls, tcp)
+    ]  # fmt: skip
+    found = latest(full[0], rows.times(calls)[0], full[1], rows.times(tcp)[0], 0, SECOND)
+    return calls[found >= 0]
