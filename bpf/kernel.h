@@ -83,6 +83,8 @@ struct inet_sock {
 } __kernel;
 
 struct tcp_sock {
+	void *fastopen_req;
+	bool is_mptcp;
 	u32 rcv_nxt;
 	u32 copied_seq;
 	u32 write_seq;

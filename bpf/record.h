@@ -242,7 +242,6 @@ struct cpu_counters {
 /* What to report at all; zero counts mean no restriction. Set before load, so what is unused costs nothing. */
 struct narrowing {
 	u64 cgroup DOC("cgroup v2 id, with everything below it; 0 for all");
-	u32 cgroup_level DOC("depth of that cgroup");
 	u32 npids;
 	u32 nuids;
 	u32 nports;
@@ -253,7 +252,6 @@ struct narrowing {
 	u32 outcome DOC("0 all, 1 only succeeded, 2 only failed");
 	u32 phases DOC("also submit a record at entry");
 	u32 conversation DOC("also the calls around the attempts (-e network)");
-	u32 spare DOC("always 0");
 	u64 id_base DOC("upper bits of every attempt's id");
 	u32 pids[16];
 	u32 uids[16];

@@ -103,12 +103,18 @@ static __always_inline void compare_ends(struct attempt *r, struct task_struct *
 
 	if (r->flags & (FLAG_UNREADABLE | FLAG_NO_ADDRESS) || r->addrlen < 16)
 		return;
-	if (r->protocol != IPPROTO_TCP && r->protocol != IPPROTO_UDP && r->protocol != IPPROTO_MPTCP)
+	/* an MPTCP socket has its peer only once it is connected */
+	if (r->protocol != IPPROTO_TCP && r->protocol != IPPROTO_UDP &&
+	    (r->protocol != IPPROTO_MPTCP || !(r->flags & FLAG_SETTLED)))
 		return;
 	if (family == AF_INET) {
-		u32 asked = *(u32 *)(r->sockaddr + 4), used = *(u32 *)(r->family == AF_INET ? r->daddr : r->daddr + 12);
+		u32 asked = *(u32 *)(r->sockaddr + 4), used = *(u32 *)(r->peer_family == AF_INET ? r->daddr : r->daddr + 12);
 
 		same = !asked || asked == used; /* 0.0.0.0 means this host */
+	} else if (family == AF_INET6 && r->peer_family == AF_INET) {
+		u32 asked = *(u32 *)(r->sockaddr + 20); /* ::ffff:a.b.c.d, seen as IPv4 */
+
+		same = !asked || asked == *(u32 *)r->daddr;
 	} else if (family == AF_INET6) {
 		u64 *asked = (u64 *)(r->sockaddr + 8), *used = (u64 *)r->daddr;
 
@@ -159,6 +165,10 @@ static __always_inline void attempt_returned(struct under_way *u, struct task_st
 
 		f->record.ret = ret;
 		f->record.flags |= FLAG_RETURNED | (r->flags & FLAG_RESTARTED);
+		if (r->protocol == IPPROTO_MPTCP)
+			compare_ends(&f->record, task);
+		else if (ret == 0 && !(f->record.flags & FLAG_SETTLED))
+			f->record.flags |= FLAG_FASTOPEN; /* deferred until data is sent: nothing else returns 0 in SYN_SENT */
 		if (!still_under_way(ret) && !(f->record.flags & FLAG_SETTLED))
 			f->record.ended = bpf_ktime_get_boot_ns();
 		else
@@ -170,7 +180,7 @@ static __always_inline void attempt_returned(struct under_way *u, struct task_st
 		return;
 	}
 	end_record(r, ret);
-	if (ret == 0 && (r->family == AF_INET || r->family == AF_INET6)) {
+	if (ret == 0 && (r->family == AF_INET || r->family == AF_INET6) && *(u16 *)r->sockaddr != AF_UNSPEC) {
 		read_ends(r, (void *)u->sk);
 		compare_ends(r, task);
 	}

@@ -53,7 +53,7 @@ static __always_inline void read_call(struct registers *call, struct task_struct
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
-	call->number = BPF_CORE_READ(regs, orig_ax);
+	call->number = BPF_CORE_READ(regs, orig_ax) & ~0x40000000; /* the bit that marks an x32 call */
 	call->compat = task->thread_info.status & TS_COMPAT;
 	if (call->compat) {
 		call->args[0] = (u32)BPF_CORE_READ(regs, bx);

@@ -22,6 +22,16 @@ static __always_inline bool comm_wanted(void)
 	return hit;
 }
 
+/* At any level: in a cgroup namespace a path does not tell how deep the cgroup really is. */
+static __always_inline bool below_cgroup(void)
+{
+#pragma clang loop unroll(disable)
+	for (int level = 0; level < 16; level++)
+		if (bpf_get_current_ancestor_cgroup_id(level) == narrow.cgroup)
+			return true;
+	return false;
+}
+
 static __always_inline bool caller_wanted(struct task_struct *task)
 {
 	if (narrow.nothing)
@@ -30,7 +40,7 @@ static __always_inline bool caller_wanted(struct task_struct *task)
 		return false;
 	if (narrow.nuids && !ONE_OF(narrow.uids, narrow.nuids, 16, task->real_cred->uid.val))
 		return false;
-	if (narrow.cgroup && bpf_get_current_ancestor_cgroup_id(narrow.cgroup_level) != narrow.cgroup)
+	if (narrow.cgroup && !below_cgroup())
 		return false;
 	if (narrow.ncomms && !comm_wanted())
 		return false;

@@ -25,6 +25,13 @@ static __always_inline void flight_of_call(struct under_way *u, struct task_stru
 	}
 }
 
+static __always_inline bool of_mptcp(const void *sk)
+{
+	if (PEEK(struct sock, sk, sk_protocol) != IPPROTO_TCP)
+		return false;
+	return bpf_core_field_exists(struct tcp_sock, is_mptcp) && PEEK(struct tcp_sock, sk, is_mptcp);
+}
+
 /*
  * A socket that goes to SYN_SENT without a call that we saw: io_uring, Fast Open from sendto(2), 32-bit processes
  * where a tier does not see their calls, and the kernel itself.
@@ -36,8 +43,8 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 	struct flight *f;
 	struct attempt *r;
 
-	if (!c || !caller_wanted(task))
-		return;
+	if (!c || !caller_wanted(task) || (of_mptcp(sk) && !(task->flags & PF_KTHREAD)))
+		return; /* the first subflow of an MPTCP socket, which is followed itself */
 	f = cleared_scratch(SCRATCH_TASK);
 	if (!f)
 		return;
@@ -54,7 +61,9 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 	compare_ends(r, task);
 	r->cookie = bpf_get_socket_cookie(sk);
 	r->flags |= FLAG_FOLLOWED;
-	if (!(r->entry == ENTRY_IO_URING && narrow.uring))
+	if (r->protocol == IPPROTO_TCP && PEEK(struct tcp_sock, sk, fastopen_req))
+		r->flags |= FLAG_FASTOPEN;
+	if (!(r->entry == ENTRY_IO_URING && narrow.uring) || r->flags & FLAG_FASTOPEN)
 		f->parts = FLAG_RETURNED; /* nothing will return; io_uring's completion does */
 	if (narrow.conversation && f->parts)
 		talk_joined(r, key);
@@ -75,8 +84,8 @@ static __always_inline void flight_begin(struct sock *sk)
 	if (u && u->stage == STAGE_CALLED) {
 		if (u->sk == (u64)sk)
 			flight_of_call(u, task, sk);
-		else if (u->record.protocol == IPPROTO_MPTCP)
-			return; /* its first subflow: the MPTCP socket itself is followed */
+		else if (u->record.family != AF_INET && u->record.family != AF_INET6)
+			return; /* a TCP socket inside another one (SMC): the call is the attempt */
 		else
 			flight_of_socket(task, sk);
 		return;

@@ -104,6 +104,8 @@ int BPF_PROG(uring_complete, void *ring, void *completed)
 		r->ended = seen->ended;
 		__builtin_memcpy(r->saddr, seen->saddr, sizeof(r->saddr));
 		__builtin_memcpy(r->daddr, seen->daddr, sizeof(r->daddr));
+		if (!(seen->flags & FLAG_SETTLED)) /* cancelled */
+			read_ends(r, sk);
 		bpf_map_delete_elem(&flights, &sk_key);
 		/* the socket's record was counted when it was made: it is this same attempt */
 		struct cpu_counters *c = count();

@@ -216,11 +216,11 @@ class Encoder:
             data = column.data.astype(dtype, copy=False)
         if len(data) < count:
             only = int(data.view(np.int64 if dtype.kind == "M" else dtype)[0])
-            if dtype.kind == "?":
+            if dtype.kind == "b":
                 values = self._constant(np.dtype("u1"), 255 * only, count)
             else:
                 values = self._constant(np.dtype("i8") if dtype.kind == "M" else dtype, only, count)
-        elif dtype.kind == "?":
+        elif dtype.kind == "b":
             values = _bits(self._pa, data)
         else:
             values = self._pa.py_buffer(np.ascontiguousarray(data))

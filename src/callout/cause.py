@@ -26,6 +26,7 @@ BY_ERRNO = {
     errno.EISCONN: "already_connected",
     errno.EALREADY: "already_in_progress",
     errno.EADDRINUSE: "address_in_use",
+    errno.ECANCELED: "closed_by_application",  # io_uring: by a linked timeout or a cancel request
     errno.EOPNOTSUPP: "family_unsupported",
 }
 BY_ERRNO_UNIX = {

@@ -96,13 +96,14 @@ class Calls:
         order = by_thread(threads)
         families, same = self.families[order], threads[order[1:]] == threads[order[:-1]]
         pair = np.flatnonzero(same & (families[:-1] == 4) & (families[1:] == 6))
-        between = np.flatnonzero(families[1:-1] == 0)
-        between = between[same[between] & same[between + 1]]
-        between = between[(families[between] != 0) & (families[between + 2] != 0)]
-        pair = pair[self.together(order[pair], order[pair + 1])]
+        pair = pair[self.equal("fd", order[pair], order[pair + 1])]  # what most others do not pass goes first
         pair = pair[self.equal("port", order[pair], order[pair + 1])]
+        pair = pair[self.soon(order[pair], order[pair + 1])]
+        between = np.flatnonzero((families[1:-1] == 0) & same[:-1] & same[1:])
+        between = between[(families[between] != 0) & (families[between + 2] != 0)]
         a, b, c = (order[between + i] for i in range(3))
-        between = between[self.together(a, b) & self.together(b, c) & self.equal("port", a, c)]
+        alike = self.equal("fd", a, b) & self.equal("fd", b, c) & self.equal("port", a, c)
+        between = between[alike & self.soon(a, b) & self.soon(b, c)]
         part = order[np.concatenate([pair, pair + 1, between, between + 1, between + 2])]
         loops: Array = self.calls[part[part >= len(self.before)] - len(self.before)]
         return loops
@@ -112,11 +113,10 @@ class Calls:
         same: Array = self.column(name, a) == self.column(name, b)
         return same
 
-    def together(self, a: Array, b: Array) -> Array:
-        """Where a call follows another on the same descriptor, at once."""
-        soon: Array = self.column("began", b) - self.column("ended", a) <= GAP
-        soon &= self.equal("fd", a, b)
-        return soon
+    def soon(self, a: Array, b: Array) -> Array:
+        """Where a call follows another at once."""
+        found: Array = self.column("began", b) - self.column("ended", a) <= GAP
+        return found
 
 
 def by_thread(threads: Array) -> Array:

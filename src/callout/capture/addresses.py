@@ -16,6 +16,8 @@ from callout.sockaddr import decode_sockaddr, family_name, parse_sockaddr
 
 ASKED = np.dtype([("data", "V128"), ("pointer", "u8"), ("addrlen", "i4"), ("unreadable", "i4")])
 PEER = np.dtype([("ip", "V16"), ("port", "u2"), ("family", "u2"), ("asked", "i4")])
+KNOWN, PORTLESS = -1, -2  # in `asked`: the kernel's own address, with and without a port
+PORTED = (6, 17, 33, 132, 136, 262)  # TCP, UDP, DCCP, SCTP, UDP-Lite, MPTCP
 END = np.dtype([("ip", "V16"), ("family", "u2")])
 
 
@@ -119,12 +121,14 @@ class Addresses:
             k = np.zeros(len(r), PEER)
             k["ip"][used] = whole(r["daddr"], 16)[used]
             k["port"], k["family"] = np.where(used, r["dport"], 0), np.where(used, r["peer_family"], 0)
-            k["asked"] = np.where(used, -1, asked_codes)
+            k["asked"] = np.where(used, np.where(self.ported(), KNOWN, PORTLESS), asked_codes)
             codes, first = distinct(k)
             self._peers = (
                 codes,
                 [
-                    Place(ip_text(bytes(ip), family), port) if index < 0 else place_of(asked[index])
+                    Place(ip_text(bytes(ip), family), None if index == PORTLESS else port)
+                if index < 0
+                else place_of(asked[index])
                     for ip, port, family, index in k[first].tolist()
                 ],
             )
@@ -140,6 +144,16 @@ class Addresses:
         codes, places = self.peers()
         ports = np.array([-1 if p.port is None else p.port for p in places], np.int32)[codes]
         return Plain(np.maximum(ports, 0).astype(np.uint16), ports >= 0)
+
+    def ported(self) -> Array:
+        """Where the socket's protocol has ports: raw sockets keep their protocol number in that place."""
+        known: Array = np.isin(self.r["protocol"], PORTED)
+        return known
+
+    def source_port(self) -> Column:
+        """Local port, once the kernel chose it."""
+        ports = self.r["sport"].astype(np.uint16)
+        return Plain(ports, self.flag("FLAG_LOCAL") & (ports != 0) & self.ported())
 
     def source_ip(self) -> Column:
         """Local address, once the kernel chose it; the unspecified one means that it did not yet."""

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from callout.batch import Batch, Coded, Column, Plain, coded, compact, distinct
+from callout.batch import Batch, Coded, Column, Plain, coded, compact, distinct, repeated, spread
 from callout.btf import Btf
-from callout.capture import identity, judging
+from callout.capture import heap, identity, judging
 from callout.capture.addresses import Addresses
+from callout.capture.alike import alike
 from callout.capture.memory import Associations, Copies
 from callout.sockaddr import family_name
 
@@ -48,6 +49,7 @@ class Decoder:
     """Turns records of one object into batches: knows its enumerations and this kernel's drop reasons."""
 
     def __init__(self, btf: Btf, drop_reasons: Callable[[int], str] | None = None) -> None:
+        heap.keep()
         self.flags = btf.enum("attempt_flag")
         self.phases = btf.enum("record_phase")
         self.entries = {
@@ -77,7 +79,7 @@ class Decoder:
         """A batch over ``records``, which must not change afterwards."""
         if len(records):
             records = self.associations.resolve(records)
-        return Batch(len(records), Columns(self, records).sources()) if len(records) else EMPTY
+        return Batch(len(records), Columns(self, records).sources(), steady=True) if len(records) else EMPTY
 
     def warm(self, records: Records) -> None:
         """Runs every column once, so that the first real batch does not pay for imports and first calls."""
@@ -108,14 +110,17 @@ class Decoder:
 
 
 class Columns:
-    """The columns of one array of records."""
+    """The columns of one array of records: ``all``, or ``r``, one of each kind (``alike``), where kinds are few."""
 
     def __init__(self, decoder: Decoder, records: Records) -> None:
         self.d = decoder
-        self.r = records
+        self.all = records
+        kinds = alike(records, decoder.flags)
+        self._codes = None if kinds is None else kinds[0]
+        self.r = r = records if kinds is None else records[kinds[1]]
         self.offset = decoder.offset()
-        self.a = Addresses(records, decoder.flags, decoder.copies)
-        self.j = judging.Judging(records, decoder.flags, decoder.phases, decoder.deniers, decoder.drop_reason)
+        self.a = Addresses(r, decoder.flags, decoder.copies)
+        self.j = judging.Judging(r, decoder.flags, decoder.phases, decoder.deniers, decoder.drop_reason)
         self._kinds: tuple[Any, list[tuple[int, int, int]]] | None = None
         # must be read batch by batch, in order, whether or not a sink asks for it
         self._lost_before = self.lost_before()
@@ -128,8 +133,8 @@ class Columns:
         """A function for each column, in the order of the schema."""
         r, a, j = self.r, self.a, self.j
         attempt = self.d.phases["PHASE_ATTEMPT"]
-        return {
-            "@timestamp": lambda: Plain(self.time(r["began"])),
+        found: dict[str, Callable[[], Column]] = {
+            "@timestamp": lambda: Plain(self.time(self.all["began"])),
             "event.kind": lambda: self.constant("event"),
             "event.category": lambda: self.constant(["network"]),
             "event.type": lambda: j.column(judging.event_type),
@@ -148,15 +153,13 @@ class Columns:
             "user.effective.id": lambda: Plain(r["euid"], r["euid"] != r["uid"]),
             "group.id": lambda: Plain(r["gid"]),
             "source.ip": a.source_ip,
-            "source.port": lambda: Plain(
-                r["sport"].astype(np.uint16), a.flag("FLAG_LOCAL") & (r["sport"] != 0)
-            ),
+            "source.port": self.source_port,
             "destination.ip": lambda: a.destination("ip"),
             "destination.port": a.destination_port,
             "destination.address": lambda: a.destination("address"),
             "network.transport": lambda: self.by_socket(transport),
             "network.type": lambda: a.destination("type"),
-            "connect.id": lambda: Plain(r["id"]),
+            "connect.id": lambda: Plain(self.all["id"]),
             "connect.entry": lambda: coded(r["entry"], lambda e: self.d.entries.get(int(e))),
             "connect.fd": lambda: Plain(r["fd"], ~a.flag("FLAG_NO_FD")),
             "connect.addrlen": lambda: Plain(r["addrlen"], ~a.flag("FLAG_NO_ADDRESS")),
@@ -175,14 +178,24 @@ class Columns:
             "connect.evidence": lambda: j.column(judging.evidence),
             "connect.swapped": a.swapped,
             "connect.rewritten_from": a.rewritten_from,
-            "connect.cookie": lambda: Plain(r["cookie"], r["cookie"] != 0),
+            "connect.cookie": self.cookie,
             "connect.netns": lambda: Plain(r["netns"], r["netns"] != 0),
             "connect.lost_before": lambda: self._lost_before,
         }
+        if self._codes is not None:
+            for name in found.keys() - OWN:
+                found[name] = self.spread(found[name])
+        return found
+
+    def spread(self, source: Callable[[], Column]) -> Callable[[], Column]:
+        """A column of all records from that of one of each kind."""
+        assert self._codes is not None
+        codes = self._codes
+        return lambda: spread(source(), codes)
 
     def constant(self, value: Any) -> Coded:
         """The same value in every row."""
-        return Coded(np.zeros(len(self.r), np.int32), [value])
+        return Coded(repeated(np.zeros(1, np.int32), len(self.r)), [value])
 
     def time(self, boot: Records) -> Records:
         """CLOCK_BOOTTIME nanoseconds as UTC."""
@@ -190,9 +203,22 @@ class Columns:
 
     def duration(self) -> Column:
         """From the attempt to its verdict."""
-        began, ended = np.ascontiguousarray(self.r["began"]), np.ascontiguousarray(self.r["ended"])
+        began, ended = np.ascontiguousarray(self.all["began"]), np.ascontiguousarray(self.all["ended"])
         known = ended >= began  # not where there is no verdict: then it is 0
         return Plain(np.where(known, ended - began, 0).astype(np.int64), known)
+
+    def source_port(self) -> Column:
+        """Local port, which may differ where all else is alike."""
+        if self._codes is None:
+            return self.a.source_port()
+        ports = self.all["sport"].astype(np.uint16)
+        known = self.a.flag("FLAG_LOCAL") & self.a.ported()
+        return Plain(ports, known.take(self._codes) & (ports != 0))
+
+    def cookie(self) -> Column:
+        """Socket cookie; 0 where there is no socket."""
+        cookie = np.ascontiguousarray(self.all["cookie"])
+        return Plain(cookie, cookie != 0)
 
     def entity_id(self) -> Column:
         """Start time and pid name a process for good; the start is on CLOCK_BOOTTIME, so it never moves."""
@@ -212,6 +238,9 @@ class Columns:
 
 
 EMPTY = Batch(0, {})
+OWN = frozenset(  # columns that are made from all records
+    {"@timestamp", "event.duration", "source.port", "connect.id", "connect.cookie", "connect.lost_before"}
+)
 
 
 def clocks() -> tuple[int, int]:

@@ -409,7 +409,8 @@ def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
     )
     row["id_base"] = secrets.randbits(12) << 41
     if narrowing.cgroup:
-        row["cgroup"], row["cgroup_level"] = cgroup_place(narrowing.cgroup)
+        # the id of a cgroup is the inode number of its directory (kernfs)
+        row["cgroup"] = os.stat(cgroup_path(narrowing.cgroup)).st_ino
     return value
 
 
@@ -426,13 +427,6 @@ def cgroup_path(path: str | None) -> str:
     if not os.path.isdir(full):
         raise UsageError(f"there is no cgroup {path}", f"give a directory below {root}")
     return full
-
-
-def cgroup_place(path: str) -> tuple[int, int]:
-    """Id and depth of a cgroup v2 directory; the id is its inode number (kernfs)."""
-    full = cgroup_path(path)
-    relative = os.path.relpath(full, cgroup_path(None))
-    return os.stat(full).st_ino, 0 if relative == "." else relative.count("/") + 1
 
 
 @contextmanager

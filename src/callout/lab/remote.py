@@ -16,15 +16,21 @@ from callout.lab.outcomes import BLIND, ESTABLISHED, UNANSWERED, failed, later
 from callout.lab.scenario import Expected, Scenario
 from callout.lab.world import World
 
+ROUTED = (router.HOST_UNREACHABLE, router.NET_UNREACHABLE, router.PROHIBITED)
+SOURCES = dict(zip(ROUTED, router.OTHERS, strict=True))
+
 
 def calling(host: str, port: int = 443, ttl: int = 0) -> Callable[[World], None]:
     """A blocking call; with ``ttl``, as far as that many hops reach."""
+    source = SOURCES.get(host)
 
     def act(world: World) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with world.tcp(family) as caller:
             if ttl:
                 caller.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+            if source:
+                caller.bind((source, 0))
             world.connect(caller, inet6(host, port) if ":" in host else inet(host, port))
 
     return act

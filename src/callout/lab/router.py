@@ -1,6 +1,6 @@
 """Another host: a network namespace behind a veth pair, which answers, forwards, refuses, and says so by ICMP.
 
-198.18.0.1 and 2001:db8:1::1 are ours, 198.18.0.2 and 2001:db8:1::2 the router's, and 198.18.1.0/24 and
+198.18.0.1, OTHERS and 2001:db8:1::1 are ours, 198.18.0.2 and 2001:db8:1::2 the router's, and 198.18.1.0/24 and
 2001:db8:2::/64 lie behind it (RFC 2544, RFC 3849): each address there meets another fate.
 
 Rule of this file: the namespace lives as long as ``KEPT``, which holds a descriptor of it and of its listeners.
@@ -15,6 +15,9 @@ import socket
 from callout.lab import libc
 from callout.lab.tools import feed
 
+# A router's routes answer five times to one address, then once a second (net/ipv4/route.c, ip_error; its settings
+# are the host's alone): who asks them has an address of its own.
+OTHERS = ("198.18.0.11", "198.18.0.12", "198.18.0.13")
 ROUTER, ROUTER6 = "198.18.0.2", "2001:db8:1::2"
 OPEN, CLOSED = 8800, 8801
 
@@ -42,6 +45,9 @@ link add lab2 type veth peer name lab3
 link set lab3 netns {far}
 link set lab2 up
 addr add 198.18.0.1/24 dev lab2
+addr add 198.18.0.11/24 dev lab2
+addr add 198.18.0.12/24 dev lab2
+addr add 198.18.0.13/24 dev lab2
 route add 198.18.1.0/24 via 198.18.0.2
 route add 198.18.2.0/24 via 198.18.0.2
 """
