@@ -81,7 +81,7 @@ def floods(count: int) -> dict[str, Batch]:
         "TCP, non-blocking": flood(count, ["tcp"], "established", nonblocking=True, result=-115),
         "TCP, refused": flood(count, ["tcp"], "refused", result=-111),
         "UDP and TCP": flood(count, ["udp", "tcp"], "unreachable", apart=True),
-        "UDP and TCP to the same": flood(count, ["udp", "tcp"], "unreachable"),
+        "UDP and TCP to the same: probes": flood(count, ["udp", "tcp"], "unreachable"),
         "Unix, no such path": flood(count, ["unix"], "unreachable", result=-2),
     }
 
@@ -104,7 +104,7 @@ def main() -> None:
     args = parser.parse_args()
     for name, batch in floods(args.rows).items():
         ns = cost(batch, args.repeat)
-        print(f"{name:26} {ns:6.1f} ns/row{'   more than ' + str(LIMIT) if ns > LIMIT else ''}")
+        print(f"{name:32} {ns:6.1f} ns/row{'   more than ' + str(LIMIT) if ns > LIMIT else ''}")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ TCP = Evidence(
     rst=False,
     exiting=False,
     local=False,
+    special=False,
     bound=False,
     no_file=False,
     not_socket=False,
@@ -72,7 +73,15 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     (settled(errno.ECONNREFUSED, drop="NETFILTER_DROP"), "netfilter_reject"),
     (settled(errno.ETIMEDOUT, syns=6), "syn_unanswered"),
     (settled(errno.ETIMEDOUT, syns=6, drop="NETFILTER_DROP"), "netfilter_drop"),
-    (settled(errno.ENETUNREACH), "icmp_net_unreachable"),
+    (settled(errno.ENETUNREACH), "unknown"),  # the errno alone leaves several codes
+    (settled(errno.ENETUNREACH, icmp=(3, 0)), "icmp_net_unreachable"),
+    (settled(errno.EHOSTUNREACH, icmp=(3, 1)), "icmp_host_unreachable"),
+    (settled(errno.EHOSTUNREACH, icmp=(3, 13)), "icmp_admin_prohibited"),
+    (failed(errno.EPERM, denier="lsm"), "lsm"),
+    (failed(errno.EPERM, denier="cgroup"), "cgroup_bpf"),
+    (failed(errno.EPERM, denier="seccomp"), "seccomp"),
+    (failed(errno.ENETUNREACH, special=True), "unknown"),
+    (failed(errno.ECONNREFUSED), "unknown"),  # nothing was sent
     (settled(errno.ENETUNREACH, drop="NETFILTER_DROP"), "netfilter_reject"),
     (settled(errno.EHOSTUNREACH, drop="NEIGH_FAILED"), "neighbour_failed"),
     (settled(errno.EHOSTUNREACH), "unknown"),  # ICMP host unreachable, or one of several prohibitions
@@ -81,9 +90,10 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     (failed(errno.EINVAL), "no_route"),
     (failed(errno.EINVAL, **IPV6), "no_route"),
     # local ports
-    (failed(errno.EADDRNOTAVAIL), "ports_exhausted"),
+    (failed(errno.EADDRNOTAVAIL, followed=True), "ports_exhausted"),
+    (failed(errno.EADDRNOTAVAIL), "unknown"),  # no address to call from
     (failed(errno.EAGAIN), "ports_exhausted"),
-    (failed(errno.EADDRNOTAVAIL, bound=True), "address_in_use"),
+    (failed(errno.EADDRNOTAVAIL, bound=True, followed=True), "address_in_use"),
     (failed(errno.EADDRINUSE), "address_in_use"),
     # denied by somebody: nothing seen tells who
     (failed(errno.EPERM), "unknown"),
@@ -94,9 +104,9 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     (local(errno.ECONNREFUSED), "unix_no_listener"),
     (local(errno.EAGAIN), "unix_backlog_full"),
     (local(errno.EACCES), "unix_permission"),
-    (local(errno.EPERM), "unix_permission"),
+    (local(errno.EPERM), "unknown"),
     (local(errno.EPROTOTYPE), "unix_wrong_type"),
-    (local(errno.ELOOP), "unknown"),
+    (local(errno.ELOOP), "unix_no_path"),
     (local(errno.EINVAL, addrlen=2), "bad_length"),
     (local(errno.EINVAL, addrlen=111), "bad_length"),
     (local(errno.EINVAL, asked_family=INET), "family_mismatch"),
@@ -127,14 +137,7 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
 ]
 
 # Words of the interface for which nothing is seen yet that tells them apart from `unknown`.
-LATER = {
-    "icmp_host_unreachable",
-    "icmp_admin_prohibited",
-    "cgroup_bpf",
-    "callout_policy",
-    "lsm",
-    "seccomp",
-}
+LATER = {"callout_policy"}
 
 
 @pytest.mark.parametrize(("seen", "cause"), TABLE)

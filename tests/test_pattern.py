@@ -282,7 +282,7 @@ def test_floods_are_no_habits_and_are_not_remembered_for_ever(kind: str) -> None
     assert len(patterns._winners) <= WINNERS
     names = set(batch.column("connect.pattern").tolist())
     # addresses and ports of the UDP rows are those of the TCP rows that follow: what a probe is
-    assert names == ({P, None} if kind == "UDP and TCP to the same" else {None})
+    assert names == ({P, None} if kind == "UDP and TCP to the same: probes" else {None})
 
 
 def test_what_a_batch_has_already_stays() -> None:

@@ -31,6 +31,7 @@ def test_add_counts_rows_attempts_and_verdicts() -> None:
     assert summary.as_dict() == {
         "attempts": 6,
         "rows": 7,
+        "related": 0,
         "lost": 0,
         "withheld": 0,
         "hidden": 0,
@@ -55,6 +56,20 @@ def test_what_is_kept_back_and_what_is_not_written() -> None:
     assert (summary.attempts, summary.rows, summary.hidden, summary.lost) == (20, 12, 5, 7)
     assert summary.attempts + 2 == (summary.rows - 2) + summary.hidden + summary.lost
     assert summary.verdicts == Counter(refused=4, established=2, timed_out=2, pending=2)
+
+
+def test_related_calls_are_rows_but_no_attempts() -> None:
+    around = [{"event.action": name} for name in ("socket", "close", "end")]
+    batch = Batch(len(ROWS) + 3, from_rows([*ROWS, *around]))
+    summary, unwritten = Summary(seconds=1.0), Summary()
+    for _ in range(3):
+        summary.add(batch)
+    summary.hide(batch)
+    unwritten.add(batch)
+    summary.lose(unwritten)
+    assert (summary.attempts, summary.rows, summary.related, summary.hidden, summary.lost) == (20, 18, 6, 5, 5)
+    assert summary.attempts == (summary.rows - 2 - summary.related) + summary.hidden + summary.lost
+    assert summary.lines()[0].startswith("20 attempts and 6 related calls in 1.00s: ")
 
 
 def test_verdicts_that_are_no_text_are_refused() -> None:

@@ -147,7 +147,7 @@ static __always_inline bool may_restart(s64 ret)
 
 static __always_inline bool still_under_way(s64 ret)
 {
-	return ret == -EINPROGRESS || ret == -EINTR || ret == 0;
+	return ret == -EINPROGRESS || ret == -EINTR || ret == -ERESTARTSYS || ret == 0;
 }
 
 /* The call is over for the application, with this result. */
@@ -212,7 +212,7 @@ static __always_inline void attempt_enter(int fd, const void *address, int addrl
 			r->flags |= FLAG_RESTARTED;
 			return;
 		}
-		attempt_returned(u, task, -EINTR); /* it never came back: the handler jumped away */
+		attempt_returned(u, task, -ERESTARTSYS); /* it never came back: the handler jumped away */
 	} else if (u->stage == STAGE_CALLED) {
 		c->orphaned++;
 	}
@@ -228,7 +228,7 @@ static __always_inline void attempt_enter(int fd, const void *address, int addrl
 	u->sk = (u64)read_descriptor(r, task, fd);
 	u->stage = STAGE_CALLED;
 	if (narrow.conversation)
-		talk_joined(r, u->sk);
+		talk_joined(r, u->sk, true);
 	if (narrow.phases) {
 		r->phase = PHASE_ATTEMPT;
 		submit(r);
@@ -316,6 +316,6 @@ int BPF_PROG(attempt_died, struct task_struct *dying)
 	u->stage = STAGE_NONE;
 	if (!(u->record.flags & FLAG_FOLLOWED))
 		u->record.flags |= FLAG_EXITING;
-	attempt_returned(u, task, -EINTR);
+	attempt_returned(u, task, -ERESTARTSYS);
 	return 0;
 }

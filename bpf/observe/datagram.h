@@ -50,7 +50,7 @@ static __always_inline void datagram_sent(struct bpf_sock_addr *ctx, const struc
 	r->flags |= FLAG_PEER | FLAG_SENT;
 	r->cookie = bpf_get_socket_cookie(ctx);
 	if (narrow.conversation)
-		talk_joined(r, (u64)ctx->sk);
+		talk_joined(r, (u64)ctx->sk, false); /* kernels before 6.2 let nothing else read a socket here */
 	r->netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
 	if (ctx->sk->src_port) {
 		r->bound = ctx->sk->src_port;

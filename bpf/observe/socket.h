@@ -66,7 +66,7 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 	if (!(r->entry == ENTRY_IO_URING && narrow.uring) || r->flags & FLAG_FASTOPEN)
 		f->parts = FLAG_RETURNED; /* nothing will return; io_uring's completion does */
 	if (narrow.conversation && f->parts)
-		talk_joined(r, key);
+		talk_joined(r, key, true);
 	if (bpf_map_update_elem(&flights, &key, f, BPF_ANY)) {
 		unfollowed();
 		r->phase = PHASE_PENDING; /* all that will ever be known */

@@ -66,8 +66,11 @@ static __always_inline struct talk *talk_of(u64 sk, u64 cookie)
 	return t->cookie == cookie ? t : NULL; /* else a later socket at the same address */
 }
 
-/* An attempt takes the id that its socket was given. A further one on the same socket has its own, and takes over. */
-static __always_inline void talk_joined(struct attempt *r, u64 sk)
+/*
+ * An attempt takes the id that its socket was given. A further one on the same socket has its own, and takes over;
+ * `asks`: it may only ask how far the one before is.
+ */
+static __always_inline void talk_joined(struct attempt *r, u64 sk, bool asks)
 {
 	struct talk *t;
 
@@ -79,8 +82,10 @@ static __always_inline void talk_joined(struct attempt *r, u64 sk)
 	if (!t)
 		return;
 	if (t->marks & TALK_ATTEMPTED) {
-		if (t->marks & TALK_CONNECTED || PEEK(struct sock, (void *)sk, __sk_common.skc_state) == TCP_SYN_SENT)
-			return; /* asking once more */
+		if (t->marks & TALK_CONNECTED)
+			return;
+		if (asks && PEEK(struct sock, (void *)sk, __sk_common.skc_state) == TCP_SYN_SENT)
+			return;
 		t->id = r->id;
 		t->marks = 0;
 	}

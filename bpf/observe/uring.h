@@ -35,7 +35,7 @@ static __always_inline void uring_submitted(struct io_kiocb *request)
 	if (flags & REQ_F_FIXED_FILE)
 		r->flags |= FLAG_NO_FD; /* a number in the ring's own table, not of the process */
 	else if (narrow.conversation)
-		talk_joined(r, (u64)read_descriptor(r, task, r->fd));
+		talk_joined(r, (u64)read_descriptor(r, task, r->fd), true);
 	else
 		read_descriptor(r, task, r->fd);
 	if (bpf_map_update_elem(&requests, &key, f, BPF_ANY)) {

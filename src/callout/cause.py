@@ -16,6 +16,7 @@ from typing import NamedTuple
 from callout.verdict import ERESTARTSYS, SUCCESS, Evidence, errno_name, error_of, routed_away, verdict_of
 
 AF_UNIX, AF_INET, AF_INET6 = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6
+TCP, UDP = 6, 17
 SHORTEST = {AF_INET: 16, AF_INET6: 24, AF_UNIX: 3, 16: 12, 40: 16}  # least addrlen by family of the socket
 
 # The error alone tells, whatever the family.
@@ -26,16 +27,17 @@ BY_ERRNO = {
     errno.EISCONN: "already_connected",
     errno.EALREADY: "already_in_progress",
     errno.EADDRINUSE: "address_in_use",
+    errno.EPIPE: "closed_by_application",  # it dissolved the association while another thread waited
     errno.ECANCELED: "closed_by_application",  # io_uring: by a linked timeout or a cancel request
     errno.EOPNOTSUPP: "family_unsupported",
 }
 BY_ERRNO_UNIX = {
     errno.ENOENT: "unix_no_path",
     errno.ENOTDIR: "unix_no_path",
+    errno.ELOOP: "unix_no_path",
     errno.ECONNREFUSED: "unix_no_listener",
     errno.EAGAIN: "unix_backlog_full",
     errno.EACCES: "unix_permission",
-    errno.EPERM: "unix_permission",
     errno.EPROTOTYPE: "unix_wrong_type",
 }
 
@@ -112,17 +114,22 @@ def invalid(e: Evidence) -> str:
 def internet(e: Evidence, error: int) -> str:
     """IPv4 and IPv6: told apart by what was received, dropped or never sent."""
     filtered = "NETFILTER" in e.drop
+    if e.icmp and error == errno.EACCES:
+        return ICMP.get(e.icmp, "unknown")
     if error == errno.ECONNREFUSED:
         if filtered:
             return "netfilter_reject"
         if e.rst:
             return "no_listener" if e.local else "rst_from_peer"
-        return "icmp_port_unreachable"  # nothing else refuses a connection without a RST
+        # nothing else refuses what was sent without a RST; those of MPTCP come to its subflows
+        return "icmp_port_unreachable" if e.protocol == UDP or (e.followed and e.protocol == TCP) else "unknown"
     if error == errno.ETIMEDOUT:
         return "netfilter_drop" if filtered else "syn_unanswered"
     if error in (errno.ENETUNREACH, errno.EHOSTUNREACH):
         return unreachable(e, error, filtered)
     if error == errno.EADDRNOTAVAIL:
+        if not e.followed:
+            return "unknown"  # no address to call from: ports are looked for after SYN_SENT
         return "address_in_use" if e.bound else "ports_exhausted"
     if error == errno.EAGAIN:
         return "ports_exhausted"
@@ -132,11 +139,11 @@ def internet(e: Evidence, error: int) -> str:
 def unreachable(e: Evidence, error: int, filtered: bool) -> str:
     """No route before anything was sent; afterwards an ICMP error, a firewall's reject, or no neighbour."""
     if not e.followed:
-        return "no_route"
+        return "unknown" if e.special else "no_route"
     if filtered:
         return "netfilter_reject"
     if "NEIGH" in e.drop:
         return "neighbour_failed"
     if e.icmp:
         return ICMP.get(e.icmp, "unknown")
-    return "icmp_net_unreachable" if error == errno.ENETUNREACH else "unknown"
+    return "unknown"  # the errno alone leaves several codes

@@ -92,7 +92,7 @@ class Rows:
 
     def families(self, rows: Array) -> Array:
         """4 or 6; 0 where an association was dissolved."""
-        version = np.where(self.among("network.type", ("ipv6",), rows), 6, 4)
+        version = np.where(self.among("network.type", ("ipv6",), rows), np.int8(6), np.int8(4))
         version[self.kinds[rows] == UDP + DISSOLVED] = 0
         return version
 

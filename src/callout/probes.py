@@ -49,16 +49,17 @@ class Probes:
         probe &= associating
         found = [asked[probe], unanswered(rows, asked[(port == GO_NEW_PORT) & free & associating])]
         if blocking.any():
-            found.append(self._loops(rows, asked[blocking]))
-            found.append(followed(rows, asked[blocking & associating], port[blocking & associating]))
+            found.append(self._loops(rows, asked if blocking.all() else asked[blocking]))
+            if len(tcp := rows.of(*range(TCP, TCP + 8))):
+                single = blocking & associating & ~np.isin(port, UDP_FIRST)
+                found.append(followed(rows, asked[single], tcp))
         return np.concatenate(found)
 
     def _loops(self, rows: Rows, blocking: Array) -> Array:
         """Calls of loops over addresses, one thread each: dissolved in between, or IPv4 and then IPv6."""
         calls = Calls(rows, blocking, self._steps)
         # what a loop consists of must be there at all, before anything is sorted
-        kinds = np.bincount(calls.families, minlength=7) > 0
-        found = calls.loops() if kinds[0] or (kinds[4] and kinds[6]) else blocking[:0]
+        found = calls.loops() if {0} <= (kinds := calls.kinds()) or {4, 6} <= kinds else blocking[:0]
         self._steps = calls.last(STEPS)
         return found
 
@@ -71,7 +72,11 @@ class Calls:
 
     def __init__(self, rows: Rows, calls: Array, before: Array) -> None:
         self.rows, self.calls, self.before = rows, calls, before
-        self.families = np.append(before["family"], rows.families(calls))
+        self.families = np.append(before["family"].astype(np.int8), rows.families(calls))
+
+    def kinds(self) -> set[int]:
+        """The families that occur."""
+        return {family for family in (0, 4, 6) if (self.families == family).any()}
 
     def column(self, name: str, at: Array) -> Array:
         """One of COLUMNS, or ``ended``, at some of the calls."""
@@ -143,10 +148,8 @@ def unanswered(rows: Rows, calls: Array) -> Array:
     return np.concatenate([a[other], b[other]])
 
 
-def followed(rows: Rows, calls: Array, ports: Array) -> Array:
-    """UDP calls after which the same process began a TCP attempt to the same address and port."""
-    tcp = rows.of(*range(TCP, TCP + 8))
-    calls = calls[~np.isin(ports, UDP_FIRST)] if len(tcp) else calls[:0]
+def followed(rows: Rows, calls: Array, tcp: Array) -> Array:
+    """Calls after which the same process began a TCP attempt to the same address and port."""
     if not len(calls):
         return calls
     keys, tcp_keys = target(rows, calls), target(rows, tcp)

@@ -44,6 +44,7 @@ BY_ERRNO = {
     errno.EHOSTUNREACH: "unreachable",
     errno.ENETDOWN: "unreachable",
     errno.EHOSTDOWN: "unreachable",
+    errno.ENOPROTOOPT: "unreachable",  # ICMP protocol unreachable
     errno.ENODEV: "unreachable",
     errno.ENXIO: "unreachable",
     errno.ENOENT: "unreachable",
@@ -87,6 +88,7 @@ class Evidence(NamedTuple):
     rst: bool
     exiting: bool  # closed by a dying process
     local: bool  # the destination is this host
+    special: bool  # an address that no route makes callable: multicast, broadcast, IPv4-mapped, link-local without scope
     bound: bool  # the socket had a local port before
     no_file: bool
     not_socket: bool
@@ -128,7 +130,7 @@ def verdict_of(e: Evidence) -> str:
 
 def died(e: Evidence) -> bool:
     """The thread died inside the call, so nobody got its result."""
-    return e.exiting and e.state is None and e.ret == -errno.EINTR
+    return e.exiting and e.state is None and e.ret == -ERESTARTSYS
 
 
 def routed_away(e: Evidence, error: int) -> bool:
@@ -138,7 +140,7 @@ def routed_away(e: Evidence, error: int) -> bool:
     tcp_v6_connect). A datagram socket takes them (net/ipv6/datagram.c, __ip6_datagram_connect).
     """
     least = {(2, 2): 16, (10, 10): 24, (10, 2): 16}.get((e.family, e.asked_family))
-    if error != errno.EINVAL or least is None or not least <= e.addrlen <= 128:
+    if error != errno.EINVAL or e.special or least is None or not least <= e.addrlen <= 128:
         return False
     return e.family == e.asked_family or e.type != socket.SOCK_STREAM
 

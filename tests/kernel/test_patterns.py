@@ -130,7 +130,7 @@ def told(rows: list[dict[str, Any]]) -> list[tuple[str | None, str, str]]:
     return [
         (
             row.get("connect.pattern"),
-            f"{row['destination.ip']} {row['network.transport']}",
+            f"{row.get('destination.ip')} {row['network.transport']}",
             row["connect.verdict"],
         )
         for row in rows

@@ -36,31 +36,14 @@ NO_RETURN = "connect.return is -EINTR, though the call never returned"
 SOFT = "the ICMP error stays soft, is read by SO_ERROR and forgotten: the close looks like giving up"
 PROGRAM = "on this tier a program's errno looks like the kernel's own"
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {
-    "v6_v4mapped_badbind": (ALL, NOT_ROUTING),
-    "v6only_mapped": (ALL, NOT_ROUTING),
-    "v6_mcast": (ALL, NOT_ROUTING),
-    "tcp_mcast": (ALL, NOT_ROUTING),
     "tcp_broadcast": (ALL, NOT_ROUTING),
-    "v6_noscope": (ALL, "EINVAL of a link-local address without a scope is taken for a blackhole route"),
-    "v6_nosource": (ALL, "no address to call from is taken for no port"),
-    "tcp_nb_err2": (ALL, UNFOLLOWED),
-    "tcp_disc_race": (ALL, "EPIPE: the application disconnected the socket itself"),
-    "tcp_longjmp_next": (ALL, NO_RETURN),
-    "tcp_killed": (ALL, NO_RETURN),
-    "unix_killed": (ALL, NO_RETURN),
     "fork_keeps": (ALL, "the exit of a fork that held the socket is taken for a close"),
     "mptcp_refused": (ALL, "the RST comes to the subflow's socket, which is not followed"),
     "mptcp_nb_refused": (ALL, "MPTCP sets the state before the error (__mptcp_subflow_error_report)"),
-    "un_badpath": (ALL, "ELOOP has no cause"),
-    "un_dgram_taken": (ALL, "EPERM of a Unix socket is no matter of file permissions (unix_may_send)"),
-    "landlock_scope": (ALL, "scopes are refused by security_unix_stream_connect, which is not observed"),
-    "far6_admin": (SEEING, "EACCES by ICMPv6 is not explained, though type and code are there"),
+    "landlock_scope": (SEEING, "scopes are refused by security_unix_stream_connect, which is not observed"),
     "no_neighbour6": (SEEING, "this host's own ICMPv6 error is taken for a router's"),
     "nf_soft": (ALL, SOFT),
     "far_soft": (ALL, SOFT),
-    "far_protocol": (ALL, "ENOPROTOOPT is an ICMP error here, not the caller's mistake"),
-    "far_net_prohibited": (BLIND, "ENETUNREACH does not tell codes 0 and 9 apart"),
-    "cgroup_errno": (BLIND, UNFOLLOWED),
     "cgroup_errno_unreach": (BLIND, PROGRAM),
 }
 

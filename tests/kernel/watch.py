@@ -55,9 +55,11 @@ class Watch:
 
 
 @contextmanager
-def watch(narrowing: Narrowing | None = None, tier: str | None = None) -> Iterator[Watch]:
+def watch(
+    narrowing: Narrowing | None = None, tier: str | None = None, related: bool = False
+) -> Iterator[Watch]:
     """Watches this process (or what ``narrowing`` says)."""
-    with KernelSource(narrowing or Narrowing(pids=frozenset({os.getpid()})), tier) as source:
+    with KernelSource(narrowing or Narrowing(pids=frozenset({os.getpid()})), tier, related=related) as source:
         yield Watch(source)
 
 

@@ -20,6 +20,7 @@ from callout.capture.addresses import Addresses
 from callout.capture.alike import alike
 from callout.capture.memory import Associations, Copies
 from callout.sockaddr import family_name
+from callout.verdict import ERESTARTSYS
 
 Records = np.ndarray[Any, Any]
 
@@ -79,7 +80,10 @@ class Decoder:
         """A batch over ``records``, which must not change afterwards."""
         if len(records):
             records = self.associations.resolve(records)
-        return Batch(len(records), Columns(self, records).sources(), steady=True) if len(records) else EMPTY
+        if not len(records):
+            return EMPTY
+        columns = Columns(self, records, alike(records, self.flags))
+        return Batch(len(records), columns.sources(), steady=True)
 
     def warm(self, records: Records) -> None:
         """Runs every column once, so that the first real batch does not pay for imports and first calls."""
@@ -110,12 +114,13 @@ class Decoder:
 
 
 class Columns:
-    """The columns of one array of records: ``all``, or ``r``, one of each kind (``alike``), where kinds are few."""
+    """The columns of one array of records: ``all``, or ``r``, one of each kind (``alike``), where told."""
 
-    def __init__(self, decoder: Decoder, records: Records) -> None:
+    def __init__(
+        self, decoder: Decoder, records: Records, kinds: tuple[Records, Records] | None = None
+    ) -> None:
         self.d = decoder
         self.all = records
-        kinds = alike(records, decoder.flags)
         self._codes = None if kinds is None else kinds[0]
         self.r = r = records if kinds is None else records[kinds[1]]
         self.offset = decoder.offset()
@@ -127,7 +132,7 @@ class Columns:
 
     def lost_before(self) -> Column:
         """Attempts lost before each row."""
-        return self.d.lost_before(self.r)
+        return self.d.lost_before(self.all)
 
     def sources(self) -> dict[str, Callable[[], Column]]:
         """A function for each column, in the order of the schema."""
@@ -171,7 +176,7 @@ class Columns:
                 a.flag("FLAG_NONBLOCK"), (r["family"] != 0) & ~a.flag("FLAG_NO_ADDRESS")
             ),
             "connect.fastopen": lambda: Plain(a.flag("FLAG_FASTOPEN"), a.flag("FLAG_FASTOPEN")),
-            "connect.return": lambda: Plain(r["ret"], a.flag("FLAG_RETURNED")),
+            "connect.return": lambda: Plain(r["ret"], a.flag("FLAG_RETURNED") & (r["ret"] != -ERESTARTSYS)),
             "connect.verdict": lambda: j.column(judging.final_verdict),
             "connect.errno": lambda: j.column(lambda e, judged: judged.errno),
             "connect.cause": lambda: j.column(lambda e, judged: judged.cause),

@@ -15,6 +15,9 @@ from callout.batch import Array, Column, compact, distinct
 from callout.cause import Judgement, judge
 from callout.verdict import Evidence
 
+AF_INET, AF_INET6 = 2, 10
+MULTICAST4 = 224  # first byte: 224.0.0.0/4, then reserved addresses up to the limited broadcast
+
 # What a judgement rests on, as one contiguous key per row.
 COPIED = ("family", "type", "state", "protocol", "entry", "addrlen", "ret", "flags", "err", "soft", "drop", "syns",
           "phase", "icmp_type", "icmp_code", "denier")  # fmt: skip
@@ -25,7 +28,7 @@ KEY = np.dtype(
         ("flags", "u4"), ("err", "u2"), ("soft", "u2"),
         ("drop", "u2"), ("syns", "u1"), ("phase", "u1"), ("local", "u1"), ("bound", "u1"), ("entry", "u1"),
         ("denier", "u1"),
-        ("icmp_type", "u1"), ("icmp_code", "u1"), ("pad", "V6"),
+        ("icmp_type", "u1"), ("icmp_code", "u1"), ("special", "u1"), ("pad", "V5"),
     ]
 )  # fmt: skip
 
@@ -55,6 +58,7 @@ class Judging:
             k["asked"] = np.ascontiguousarray(r["sockaddr"][:, :2]).view("<u2").ravel()
             k["local"] = (r["daddr"] == r["saddr"]).all(axis=1)
             k["bound"] = r["bound"] != 0
+            k["special"] = special(r["sockaddr"], k["asked"])
             codes, first = distinct(k)
             found = [
                 self._evidence(dict(zip(KEY.names or (), row, strict=True))) for row in k[first].tolist()
@@ -77,11 +81,23 @@ class Judging:
             icmp=(v["icmp_type"], v["icmp_code"]) if has["icmp"] else None,
             denier=self._deniers.get(v["denier"], ""),
             followed=has["followed"], rst=has["rst"], exiting=has["exiting"],
-            local=bool(v["local"]), bound=bool(v["bound"]),
+            local=bool(v["local"]), bound=bool(v["bound"]), special=bool(v["special"]),
             no_file=has["no_file"], not_socket=has["not_socket"], unreadable=has["unreadable"],
             sent=has["sent"],
             given_up=v["phase"] == self._phases["PHASE_PENDING"],
         )  # fmt: skip
+
+
+def special(addresses: Array, families: Array) -> Array:
+    """Where the address asked for is one that no route makes callable (see Evidence)."""
+    first = addresses[:, :24]
+    found: Array = (families == AF_INET) & (first[:, 4] >= MULTICAST4)
+    six = families == AF_INET6
+    if six.any():
+        mapped = ~first[:, 8:18].any(axis=1) & (first[:, 18:20] == 0xFF).all(axis=1)
+        link = (first[:, 8] == 0xFE) & (first[:, 9] & 0xC0 == 0x80) & ~addresses[:, 24:28].any(axis=1)
+        found |= six & ((first[:, 8] == 0xFF) | mapped | link)
+    return found
 
 
 def final_verdict(e: Evidence, j: Judgement) -> str | None:

@@ -226,7 +226,10 @@ class KernelSource:
         try:
             Loaded._check("reading the ring", lib.co_ring(loaded.handle, b"ring", b"bell"))
             with cgroup_directory(self.narrowing.cgroup) as cgroup:
-                for program in (*extra, *tier.programs):
+                # those around attempts last: there are many, and a tier that fails here fails before them
+                around = tuple(p for p in extra if p in CONVERSATION)
+                before = tuple(p for p in extra if p not in CONVERSATION)
+                for program in (*before, *tier.programs, *around):
                     self._attach(
                         loaded, program, cgroup, program in tier.programs or program.name in ESSENTIAL
                     )

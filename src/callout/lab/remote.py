@@ -43,7 +43,7 @@ def not_waiting(world: World) -> None:
 
 
 REFUSED = failed("refused", "ECONNREFUSED", "rst_from_peer")
-NET = failed("unreachable", "ENETUNREACH", "icmp_net_unreachable")
+NET = failed("unreachable", "ENETUNREACH", "icmp_net_unreachable", BLIND)
 NET_PROHIBITED = failed("unreachable", "ENETUNREACH", "icmp_admin_prohibited", BLIND)
 HOST = failed("unreachable", "EHOSTUNREACH", "icmp_host_unreachable", BLIND)
 PROHIBITED = failed("unreachable", "EHOSTUNREACH", "icmp_admin_prohibited", BLIND)
