@@ -107,7 +107,7 @@ def test_the_recording_of_these_tests_is_a_good_one(recording: Path, tmp_path: P
                 "filter: unknown field 'destination.prot' (column 1)",
                 "  destination.prot = 443",
                 "  ^",
-                "near it: destination.port, destination.ip, destination.domain",
+                "near it: destination.port, destination.ip, destination.bytes",
             ],
         ),
         (

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callout import columnar
-from callout.batch import Batch, Coded, Plain
+from callout.arrow_columns import Encoder, schema_for
+from callout.batch import Batch, Coded, Column, Plain, repeated
 from callout.errors import UsageError
 from callout.rows import from_rows
 from callout.schema import FIELDS
@@ -75,7 +76,7 @@ def test_schema_is_that_of_the_fields() -> None:
     assert schema.metadata[b"callout.version"]
     assert schema.field("event.duration").metadata == {
         b"callout.type": b"int",
-        b"callout.doc": b"From the attempt to its verdict.",
+        b"callout.doc": FIELDS["event.duration"].doc.encode(),
         b"callout.unit": b"ns",
     }
     assert schema.field("connect.evidence").metadata[b"callout.type"] == b"json"
@@ -118,6 +119,78 @@ def test_numbers_may_be_coded_narrow_or_strided() -> None:
     ]
     read = columnar.from_table(columnar.to_record_batch(batch))
     assert list(read.rows()) == [{name: row[name] for name in FIELDS if name in row} for row in rows]
+
+
+def steady(count: int, **columns: Column) -> Batch:
+    """A batch of a steady source; ``__`` stands for the dot of a name."""
+    named = {name.replace("__", "."): column for name, column in columns.items()}
+    return Batch(count, named, steady=True)
+
+
+def test_a_steady_source_has_the_columns_and_widths_of_its_first_batch() -> None:
+    first = steady(
+        2,
+        event__kind=Coded(repeated(np.zeros(1, np.int32), 2), ["event"]),
+        event__category=Coded(repeated(np.zeros(1, np.int32), 2), [["network"]]),
+        process__pid=Plain(repeated(np.array([2**32 - 1], np.uint32), 2)),
+        process__start=Plain(repeated(np.array([10**18]).view("datetime64[ns]"), 2)),
+        destination__ip=Coded(np.array([0, -1], np.int32), ["::1"]),
+        connect__nonblocking=Plain(repeated(np.array([True]), 2)),
+        connect__fastopen=Plain(np.array([True, False]), repeated(np.array([False]), 2)),
+        connect__cookie=Plain(np.array([1, 2**64 - 1], np.uint64)),
+    )
+    encoder = Encoder(schema_for(first), narrow=True)
+    assert {f.name: str(f.type) for f in encoder.schema} == {
+        "event.kind": "dictionary<values=string, indices=int8, ordered=0>",
+        "event.category": "list<item: string>",
+        "process.pid": "uint32",
+        "process.start": "timestamp[ns, tz=UTC]",
+        "destination.ip": "dictionary<values=string, indices=int16, ordered=0>",
+        "connect.nonblocking": "bool",
+        "connect.fastopen": "bool",
+        "connect.cookie": "uint64",
+        "extra": "dictionary<values=string, indices=int16, ordered=0>",
+    }
+    common = {"event.kind": "event", "event.category": ["network"], "process.pid": 2**32 - 1}
+    common |= {"process.start": 10**18, "connect.nonblocking": True}
+    [made] = encoder.record_batches(first)
+    made.validate(full=True)
+    assert list(columnar.from_table(made).rows()) == [
+        common | {"destination.ip": "::1", "connect.cookie": 1},
+        common | {"connect.cookie": 2**64 - 1},
+    ]
+    later = from_dicts({"process.pid": 2**40, "user.id": 3}, {"process.pid": 7, "unknown": [1]})
+    [made] = encoder.record_batches(later)
+    assert made.column("process.pid").to_pylist() == [None, None]
+    assert list(columnar.from_table(made).rows()) == [
+        {"process.pid": 2**40, "user.id": 3},
+        {"process.pid": 7, "unknown": [1]},
+    ]
+
+
+def test_more_values_than_an_index_can_number_make_several_batches() -> None:
+    kinds = [f"kind-{i}" for i in range(200)]
+    batch = steady(400, event__kind=Coded(np.arange(400, dtype=np.int32) % 200, kinds))
+    made = Encoder(schema_for(batch), narrow=True).record_batches(batch)
+    assert [len(part) for part in made] == [100] * 4
+    read = columnar.from_table(pa.Table.from_batches(made)).column("event.kind")
+    assert read.tolist() == kinds * 2
+
+
+def test_constants_that_grow_and_change() -> None:
+    encoder = Encoder(columnar.arrow_schema())
+    for count, pid, args in ((3, 7, ["a"]), (20_000, 7, ["a"]), (2, 8, ["b", "c"])):
+        batch = Batch(
+            count,
+            {
+                "process.pid": Plain(repeated(np.array([pid]), count)),
+                "process.args": Coded(repeated(np.zeros(1, np.int32), count), [args]),
+            },
+        )
+        [made] = encoder.record_batches(batch)
+        made.validate(full=True)
+        assert made.column("process.pid").to_pylist() == [pid] * count
+        assert made.column("process.args").to_pylist() == [args] * count
 
 
 def test_only_values_that_occur_are_written() -> None:

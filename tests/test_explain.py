@@ -50,16 +50,15 @@ def test_no_name_means_two_things() -> None:
     ("topic", "page"),
     [
         (
-            "unreachable",
+            "reset",
             """\
-unreachable: a verdict (connect.verdict), failure
+reset: a verdict (connect.verdict), failure
 
-  there is no way there
+  the peer broke it off
 
 Errors that have this verdict
 
-  EHOSTDOWN, EHOSTUNREACH, ELOOP, ENETDOWN, ENETUNREACH, ENODEV, ENOENT,
-  ENOTDIR, ENXIO
+  ECONNRESET
 """,
         ),
         (

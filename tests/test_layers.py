@@ -15,7 +15,22 @@ LAYERS = (
     ("faces", ("cli", "library", "__init__", "__main__")),
     ("pipeline", ("pipeline",)),
     ("parts", ("capture", "enrich", "sinks", "lab", "doctor")),
-    ("knowledge", ("verdict", "cause", "expression", "narrowing", "sockaddr", "summary", "pattern", "picked", "probes", "origin", "topics")),
+    (
+        "knowledge",
+        (
+            "verdict",
+            "cause",
+            "expression",
+            "narrowing",
+            "sockaddr",
+            "summary",
+            "pattern",
+            "picked",
+            "probes",
+            "origin",
+            "topics",
+        ),
+    ),
     ("vocabulary", ("errors", "btf", "schema", "batch", "columnar", "rows", "terminal", "_native")),
 )
 RANK = {name: rank for rank, (_, names) in enumerate(LAYERS) for name in names}

@@ -155,3 +155,27 @@ def test_processes_that_exist() -> None:
             [os.getpid(), 1 << 22]
         )  # pid_max is at most that, and pids stay below it: proc(5)
     assert str(caught.value) == "there is no process 4194304\n  `ps -e` lists those that there are"
+
+
+@pytest.mark.parametrize("text", ["network", "%network", "trace=network", "trace=%network"])
+def test_e_takes_what_strace_users_type(text: str) -> None:
+    assert options.events(text) == "network"
+
+
+@pytest.mark.parametrize("text", ["", "file", "trace=", "network,file", "verbose=network"])
+def test_e_takes_nothing_else(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"`network` \(also trace=network, %network\)"):
+        options.events(text)
+
+
+def test_related_calls_need_to_be_of_some_processes() -> None:
+    for wanted in (Narrowing(), Narrowing(ports=frozenset({443}), outcome="failure", phases=True)):
+        with pytest.raises(UsageError, match="too much for a whole host"):
+            options.check_related(wanted)
+    for wanted in (
+        Narrowing(pids=frozenset({1})),
+        Narrowing(uids=frozenset({0})),
+        Narrowing(comms=frozenset({"nc"})),
+        Narrowing(cgroup="/"),
+    ):
+        options.check_related(wanted)

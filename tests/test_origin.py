@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,3 +75,40 @@ def test_the_facts_agree_with_their_tags() -> None:
         assert (fact.argument == "copy") <= (fact.memory == "kernel")
         assert (fact.argument == "addr") <= (fact.memory == "user")
         assert fact.why
+
+
+ROW = {"connect": {"entry": "connect", "fd": 3, "addrlen": 16, "return": 0}}
+
+
+def trace(recording: Path, *words: str) -> tuple[int, str, str]:
+    recording.write_text(json.dumps(ROW) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "callout", "trace", "--from", str(recording), *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_verbose_adds_it(tmp_path: Path) -> None:
+    connect = ROW["connect"]
+    for option in ("-v", "--verbose"):
+        status, out, _ = trace(tmp_path / "rows", option)
+        assert (status, json.loads(out)) == (
+            0,
+            {"connect": connect | {"origin": {"sockfd": K, "addr": U, "addrlen": K}}},
+        )
+    status, out, _ = trace(tmp_path / "rows")
+    assert (status, json.loads(out)) == (0, ROW)
+
+
+@pytest.mark.parametrize("form", ["table", "strace"])
+def test_what_does_not_show_it_refuses(tmp_path: Path, form: str) -> None:
+    assert trace(tmp_path / "rows", "-v", "-o", form) == (
+        2,
+        "",
+        f"callout: --verbose adds connect.origin, which {form} does not show\n"
+        "  use -o ndjson, or `callout explain connect`\n",
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,6 +93,35 @@ def test_polars_reads_dictionaries_that_change() -> None:
     stream.seek(0)
     names = polars.read_ipc_stream(stream)["process.name"].cast(str).to_list()
     assert (names[1], names[ROWS + 1], len(names)) == ("p0-1", f"p{ROWS}-1", 2 * ROWS)
+
+
+def test_a_descriptor_that_takes_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def little(descriptor: int, parts: list[memoryview]) -> int:
+        return os.write(descriptor, parts[0][:7])
+
+    whole = io.BytesIO()
+    monkeypatch.setattr(os, "writev", little)
+    with (tmp_path / "out").open("wb") as stream:
+        for target in (stream, whole):
+            sink = ArrowSink(Target(target), Clock())
+            sink.write(batch("a", "b"))
+            sink.close(None)
+    assert (tmp_path / "out").read_bytes() == whole.getvalue()
+    assert read(whole.getvalue()) == [[row(0, "a"), row(1, "b")]]
+
+
+def test_batches_whose_values_together_are_too_many_stay_apart() -> None:
+    stream = io.BytesIO()
+    sink = ArrowSink(Target(stream), Clock())
+    for begin in (0, 100):
+        kinds = [f"kind-{begin + i}" for i in range(100)]
+        sink.write(Batch(100, {"event.kind": Coded(np.arange(100, dtype=np.int32), kinds)}, steady=True))
+    sink.close(None)
+    reader = pyarrow.ipc.open_stream(stream.getvalue())
+    assert [[r["event.kind"] for r in from_table(part).rows()] for part in reader] == [
+        [f"kind-{i}" for i in range(100)],
+        [f"kind-{i}" for i in range(100, 200)],
+    ]
 
 
 class Gone(io.RawIOBase):

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 
-from callout.batch import Batch
+from callout.batch import Batch, Coded
 from callout.capture.files import open_file
 from callout.columnar import from_table
 from callout.errors import CalloutError, UsageError
@@ -38,6 +39,17 @@ def test_journal_becomes_the_file(tmp_path: Path) -> None:
     file = pyarrow.parquet.ParquetFile(path)
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
     assert list(from_table(file.read()).rows()) == [dict(sorted(row.items(), reverse=True)) for row in ROWS]
+
+
+def test_values_of_a_group_may_be_more_than_an_index_of_the_journal_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "out.parquet"
+    sink = sink_for(path)
+    names = [f"kind-{i}" for i in range(300)]
+    for begin in range(0, 300, 100):
+        codes = np.arange(100, dtype=np.int32)
+        sink.write(Batch(100, {"event.kind": Coded(codes, names[begin : begin + 100])}, steady=True))
+    sink.close(None)
+    assert from_table(pyarrow.parquet.read_table(path)).column("event.kind").tolist() == names
 
 
 def test_no_rows(tmp_path: Path) -> None:

@@ -67,7 +67,13 @@ def test_related_calls_are_rows_but_no_attempts() -> None:
     summary.hide(batch)
     unwritten.add(batch)
     summary.lose(unwritten)
-    assert (summary.attempts, summary.rows, summary.related, summary.hidden, summary.lost) == (20, 18, 6, 5, 5)
+    assert (summary.attempts, summary.rows, summary.related, summary.hidden, summary.lost) == (
+        20,
+        18,
+        6,
+        5,
+        5,
+    )
     assert summary.attempts == (summary.rows - 2 - summary.related) + summary.hidden + summary.lost
     assert summary.lines()[0].startswith("20 attempts and 6 related calls in 1.00s: ")
 

@@ -20,7 +20,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if missing or not (ROOT / "scripts/wheel.sh").exists():
         pytest.skip(f"not installed: {', '.join(missing)}")
     tree = tmp_path_factory.mktemp("tree") / "callout"
-    listed = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=False
+    )
     if listed.returncode:
         pytest.skip("not a git checkout")
     for name in listed.stdout.decode().split("\0"):
@@ -50,12 +52,18 @@ def test_installs_and_runs_without_a_compiler(wheel: Path, tmp_path: Path) -> No
     place = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
     bin_ = place / "bin"
-    alone = {"PATH": str(bin_), "HOME": str(tmp_path), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}  # no compiler, no tools
+    alone = {
+        "PATH": str(bin_),
+        "HOME": str(tmp_path),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }  # no compiler, no tools
     for setting in ("PIP_INDEX_URL", "PIP_CONFIG_FILE", "SSL_CERT_FILE", "HTTPS_PROXY", "PIP_CERT"):
         if setting in os.environ:
             alone[setting] = os.environ[setting]
     subprocess.run(
-        [bin_ / "python", "-m", "pip", "install", "-q", "--only-binary", ":all:", str(wheel)], check=True, env=alone
+        [bin_ / "python", "-m", "pip", "install", "-q", "--only-binary", ":all:", str(wheel)],
+        check=True,
+        env=alone,
     )
     told = subprocess.run(
         [bin_ / "callout", "explain", "--sockaddr", "02000050 7f000001 0000000000000000"],

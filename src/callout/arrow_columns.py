@@ -191,7 +191,11 @@ class Encoder:
         if types.is_list(kind):
             return lambda column: self._list_array(column, f)
         dtype = np.dtype(
-            "?" if types.is_boolean(kind) else "M8[ns]" if types.is_timestamp(kind) else kind.to_pandas_dtype()
+            "?"
+            if types.is_boolean(kind)
+            else "M8[ns]"
+            if types.is_timestamp(kind)
+            else kind.to_pandas_dtype()
         )
         return lambda column: self._plain(column, f, dtype)
 

@@ -122,7 +122,9 @@ def internet(e: Evidence, error: int) -> str:
         if e.rst:
             return "no_listener" if e.local else "rst_from_peer"
         # nothing else refuses what was sent without a RST; those of MPTCP come to its subflows
-        return "icmp_port_unreachable" if e.protocol == UDP or (e.followed and e.protocol == TCP) else "unknown"
+        return (
+            "icmp_port_unreachable" if e.protocol == UDP or (e.followed and e.protocol == TCP) else "unknown"
+        )
     if error == errno.ETIMEDOUT:
         return "netfilter_drop" if filtered else "syn_unanswered"
     if error in (errno.ENETUNREACH, errno.EHOSTUNREACH):

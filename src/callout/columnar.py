@@ -133,7 +133,8 @@ def widened(table: pyarrow.Table) -> pyarrow.Table:
             continue
         kind = pa.dictionary(wide, f.type.value_type)
         arrays = [
-            pa.DictionaryArray.from_arrays(chunk.indices.cast(wide), chunk.dictionary) for chunk in chunks.chunks
+            pa.DictionaryArray.from_arrays(chunk.indices.cast(wide), chunk.dictionary)
+            for chunk in chunks.chunks
         ]
         table = table.set_column(place, f.with_type(kind), pa.chunked_array(arrays, kind))
     return table

@@ -23,7 +23,9 @@ class Field(NamedTuple):
 
 
 _FIELDS = (
-    Field("@timestamp", "time", "When the attempt or related call began; of `end`, when it came (UTC).", "ns"),
+    Field(
+        "@timestamp", "time", "When the attempt or related call began; of `end`, when it came (UTC).", "ns"
+    ),
     Field("event.kind", "text", "`event`, or `alert` where a rule matched."),
     Field("event.category", "text_list", "Always `network`."),
     Field("event.type", "text_list", "`connection` with `start`, `denied` or `end`."),
@@ -84,7 +86,11 @@ _FIELDS = (
     Field("network.bytes", "int", "Both together.", "bytes"),
     Field("network.community_id", "text", "Community ID v1 of the flow."),
     Field("connect.id", "int", "One per attempt, the same in every row about it."),
-    Field("connect.entry", "text", "Way into the kernel: `connect`, `io_uring`, ...; of a related call its name."),
+    Field(
+        "connect.entry",
+        "text",
+        "Way into the kernel: `connect`, `io_uring`, ...; of a related call its name.",
+    ),
     Field("connect.fd", "int", "Descriptor, as passed."),
     Field(
         "connect.argument",

@@ -88,7 +88,7 @@ class Evidence(NamedTuple):
     rst: bool
     exiting: bool  # closed by a dying process
     local: bool  # the destination is this host
-    special: bool  # an address that no route makes callable: multicast, broadcast, IPv4-mapped, link-local without scope
+    special: bool  # no route makes it callable: multicast, broadcast, IPv4-mapped, link-local without scope
     bound: bool  # the socket had a local port before
     no_file: bool
     not_socket: bool

@@ -47,9 +47,11 @@ def rows_until_now(w: Watch) -> list[dict[str, Any]]:
         LIBC.listen(s.fileno(), int(mark))  # EINVAL: it is not bound
         fd = s.fileno()
     seen = w.until(
-        lambda rows: any(row.get("connect.argument") == mark for row in rows)
-        and rows[-1]["event.action"] == "close"
-        and rows[-1]["connect.fd"] == fd
+        lambda rows: (
+            any(row.get("connect.argument") == mark for row in rows)
+            and rows[-1]["event.action"] == "close"
+            and rows[-1]["connect.fd"] == fd
+        )
     )
     w.seen = []
     at = next(i for i, row in enumerate(seen) if row.get("connect.argument") == mark)
@@ -139,10 +141,16 @@ def test_nonblocking_client_and_its_server(talk: Watch) -> None:
         "close server = 0",
     ]
     assert [len(found) for found in ids(rows, names).values()] == [1, 1, 1]
-    mine = [row for row in rows if row["connect.fd"] == client.fileno() or names.get(row["connect.fd"]) == "client"]
+    mine = [
+        row
+        for row in rows
+        if row["connect.fd"] == client.fileno() or names.get(row["connect.fd"]) == "client"
+    ]
     assert {row["connect.cookie"] for row in mine} == {cookie}
     bind = rows[1]
-    assert bind["connect.sockaddr"] == '{sa_family=AF_INET, sin_port=htons(0), sin_addr=inet_addr("127.0.0.1")}'
+    assert (
+        bind["connect.sockaddr"] == '{sa_family=AF_INET, sin_port=htons(0), sin_addr=inet_addr("127.0.0.1")}'
+    )
     assert (bind["source.ip"], bind["source.port"], bind.get("destination.ip")) == (*address, None)
     accept = next(row for row in rows if row["event.action"] == "accept")
     assert accept["connect.sockaddr"] == (
@@ -303,7 +311,12 @@ def test_a_socket_of_two_processes_ends_once(talk: Watch, closes: bool) -> None:
         client.close()
         rows = rows_until_now(talk)
     of_child = ["close client = 0"] if closes else []
-    assert story(rows, names) == [*of_child, "sendto client = 10", "close client = 0", "end client closed_here 10/0"]
+    assert story(rows, names) == [
+        *of_child,
+        "sendto client = 10",
+        "close client = 0",
+        "end client closed_here 10/0",
+    ]
 
 
 def test_a_process_that_dies_takes_its_connections_along(talk: Watch) -> None:
@@ -339,7 +352,8 @@ def test_nothing_of_it_is_loaded_when_off() -> None:
     """The programs are those of before, one by one; so it costs nothing where it is not asked for."""
     held = programs()
     with KernelSource(Narrowing(pids=frozenset({os.getpid()}))) as source:
-        assert source.tier and source._loaded
+        assert source.tier
+        assert source._loaded
         names = {program.name for program in source._loaded.programs}
         ours = {program.name for program in CONVERSATION}
         known = (*SOCKET_PROGRAMS, *source.tier.evidence, *source.tier.programs, LEFTOVER)

@@ -127,8 +127,8 @@ class Addresses:
                 codes,
                 [
                     Place(ip_text(bytes(ip), family), None if index == PORTLESS else port)
-                if index < 0
-                else place_of(asked[index])
+                    if index < 0
+                    else place_of(asked[index])
                     for ip, port, family, index in k[first].tolist()
                 ],
             )

@@ -53,7 +53,7 @@ def _kinds(records: Array) -> tuple[Array, Array]:
 def _runs(dtype: np.dtype[Any]) -> tuple[tuple[int, int], ...]:
     """The bytes that are compared: neighbouring fields together."""
     runs: list[tuple[int, int]] = []
-    fields = dtype.fields or {}
+    fields: Any = dtype.fields or {}
     for name in dtype.names or ():
         kind, begin = fields[name][:2]
         if name in OWN:

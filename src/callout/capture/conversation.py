@@ -113,9 +113,7 @@ class CallColumns(Columns):
         """A column computed row by row from the call's name and record: such rows are few."""
         names = self.entry.tolist()
         values = [value(name, row) for name, row in zip(names, self.r, strict=True)]
-        return Coded(
-            np.array([i if v is not None else -1 for i, v in enumerate(values)], np.int32), values
-        )
+        return Coded(np.array([i if v is not None else -1 for i, v in enumerate(values)], np.int32), values)
 
     def outcome(self) -> Coded:
         """Whether the call did what it should; whether the connection ended in good order."""

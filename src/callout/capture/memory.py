@@ -78,7 +78,9 @@ class Associations:
             same = np.ones(len(kept), bool)
             for name in SAME:
                 same &= kept[name] == error[name]
-            same &= (kept["daddr"] == error["daddr"]).all(axis=1) & (kept["saddr"] == error["saddr"]).all(axis=1)
+            same &= (kept["daddr"] == error["daddr"]).all(axis=1) & (kept["saddr"] == error["saddr"]).all(
+                axis=1
+            )
             if same.any():
                 row = kept[np.flatnonzero(same)[-1:]].copy()
                 row["err"], row["ended"], row["state"] = error["err"], error["ended"], TCP_CLOSE

@@ -46,7 +46,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Traces until there is a reason to stop."""
     if args.source and (args.demo or args.tier or args.cgroup or args.phases or args.events):
-        raise UsageError("--from reads a file: --demo, --tier, --cgroup, --phases and -e are for live tracing")
+        raise UsageError(
+            "--from reads a file: --demo, --tier, --cgroup, --phases and -e are for live tracing"
+        )
     from callout import pipeline
     from callout.narrowing import compile_wanted
     from callout.summary import Summary
@@ -98,8 +100,8 @@ def run(args: argparse.Namespace) -> int:
 
 def shows_habits(args: argparse.Namespace, out: output.Output) -> bool:
     """Whether client habits are written too: for programs always, for people where they asked for such rows."""
-    asked = args.all or args.demo or args.phases or COLUMN in " ".join(args.filter)
-    return asked or out.name != "table"
+    asked = args.all or args.demo or args.phases or args.events or COLUMN in " ".join(args.filter)
+    return bool(asked) or out.name != "table"
 
 
 def demonstration(stack: ExitStack, stop: Stop) -> Callable[[], None]:

@@ -29,7 +29,19 @@ COLUMNS = (
     "connect.errno",
 )
 ACTIONS = frozenset(
-    ("socket", "bind", "listen", "accept", "poll", "getsockopt", "send", "receive", "shutdown", "close", "end")
+    (
+        "socket",
+        "bind",
+        "listen",
+        "accept",
+        "poll",
+        "getsockopt",
+        "send",
+        "receive",
+        "shutdown",
+        "close",
+        "end",
+    )
 )
 MESSAGES = frozenset({"sendmmsg", "recvmmsg"})  # return a number of messages
 # How many arguments follow the descriptor.

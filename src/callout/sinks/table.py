@@ -103,7 +103,7 @@ class TableSink:
         """Writes and flushes one or two lines per row."""
         if len(batch):
             calls = related_calls(batch)
-            lines = []
+            lines: list[str] = []
             for number, values in enumerate(rows_of(batch, COLUMNS)):
                 row = Row(*values)
                 lines += [self.related(row, calls[number])] if number in calls else self.lines(row)
