@@ -136,7 +136,9 @@ def records(text: str) -> list[str]:
     found: list[str] = []
     for line in text.splitlines():
         if line.startswith(" ") and found:
-            found[-1] += "\n" + steady(line).strip()
+            # error and cause go to a line of their own where a long process number takes their room
+            joint = " " if line.strip().startswith("(") else "\n"
+            found[-1] = steady(found[-1]) + joint + steady(line).strip()
         else:
             found.append(steady(line))
     return [record for record in found if not TOTALS.match(record) and record != "…"]

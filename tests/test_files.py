@@ -92,11 +92,7 @@ def test_arrow_file(tmp_path: Path) -> None:
     table = Batch(40, from_rows(every_field())).to_arrow()
     with pyarrow.ipc.new_file(tmp_path / "out.arrow", table.schema) as writer:
         writer.write_table(table)
-    order = {name: i for i, name in enumerate(table.column_names)}
-    rows = [sorted(row.items(), key=lambda item: order.get(item[0], 99)) for row in every_field()]
-    assert [
-        sorted(row.items(), key=lambda item: order.get(item[0], 99)) for row in read(tmp_path / "out.arrow")
-    ] == rows
+    assert read(tmp_path / "out.arrow") == every_field()
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:

@@ -31,7 +31,10 @@ LAYERS = (
             "topics",
         ),
     ),
-    ("vocabulary", ("errors", "btf", "schema", "batch", "columnar", "rows", "terminal", "_native")),
+    (
+        "vocabulary",
+        ("errors", "btf", "schema", "batch", "arrow_columns", "columnar", "rows", "terminal", "_native"),
+    ),
 )
 RANK = {name: rank for rank, (_, names) in enumerate(LAYERS) for name in names}
 
@@ -44,7 +47,7 @@ KNOWN = {
 # Who may import what is heavy; everybody else gets it through them, or not at all.
 ONLY = {
     "callout._native": {"batch", "capture.kernel", "capture.identity", "doctor.programs"},
-    "pyarrow": {"columnar", "sinks.arrow", "sinks.parquet", "capture.files"},
+    "pyarrow": {"arrow_columns", "sinks.arrow", "sinks.parquet", "capture.files"},
     "polars": {"columnar"},
 }
 

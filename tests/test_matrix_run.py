@@ -31,7 +31,7 @@ def boots(
     def boot(kernel: kernels.Kernel, options: argparse.Namespace) -> int:
         assert (kernel, options.command[-2:]) == (KERNEL, [str(options.rw[0]), "810.0"])
         for tier, cases in results.items():
-            text = f"<testsuites><testsuite>{''.join(cases)}</testsuite></testsuites>"
+            text = f'<testsuites><testsuite tests="{len(cases)}">{"".join(cases)}</testsuite></testsuites>'
             (options.rw[0] / f"{tier}.xml").write_text(text)
         if isinstance(status, Exception):
             raise status

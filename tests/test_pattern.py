@@ -99,8 +99,8 @@ CASES: dict[str, list[tuple[Row, str | None]]] = {
     ],
     "port 53 is Go's for addresses one after another": [
         (udp(0, "2001:db8::1", 53, connect_nonblocking=True), P),
-        (udp(1_000, "192.0.2.9", 53, connect_nonblocking=True, process_thread__id=8), None),
-        (udp(20_000, "192.0.2.1", 53, connect_nonblocking=True), P),
+        (udp(1_000, "192.0.2.9", 53, connect_nonblocking=True, pid=8), None),
+        (udp(20_000, "192.0.2.1", 53, connect_nonblocking=True, process_thread__id=70), P),
         (udp(40_000, "192.0.2.2", 53, "unreachable", connect_nonblocking=True), P),
         (udp(60_000, "192.0.2.3", 53, connect_nonblocking=True, connect_fd=4), None),  # name servers side by side
         (udp(5 * MS, "192.0.2.1", 53, connect_nonblocking=True), None),  # long enough for an answer

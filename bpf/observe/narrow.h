@@ -11,7 +11,7 @@
 
 static __always_inline bool comm_wanted(void)
 {
-	u64 comm[2]; /* the kernel pads with NUL, so whole words compare */
+	u64 comm[2] = {}; /* whole words compare, and older kernels (seen with 6.1) do not pad with NUL */
 	bool hit = false;
 
 	bpf_get_current_comm(comm, sizeof(comm));

@@ -98,7 +98,7 @@ class Calls:
     def loops(self) -> Array:
         """Rows of the calls that belong to a loop."""
         threads, _ = distinct(np.append(self.before["tid"], self.rows.numbers(COLUMNS["tid"], self.calls)))
-        order = by_thread(threads)
+        order = together(threads)
         families, same = self.families[order], threads[order[1:]] == threads[order[:-1]]
         pair = np.flatnonzero(same & (families[:-1] == 4) & (families[1:] == 6))
         pair = pair[self.equal("fd", order[pair], order[pair + 1])]  # what most others do not pass goes first
@@ -124,20 +124,23 @@ class Calls:
         return found
 
 
-def by_thread(threads: Array) -> Array:
-    """The order that brings calls of the same thread together, each thread's as they came."""
+def together(whose: Array) -> Array:
+    """The order that brings calls of the same thread or process together, each one's as they came."""
     # 16 bits are sorted by radix
-    small = len(threads) and int(threads.max()) < 1 << 16
-    return np.argsort(threads.astype(np.uint16) if small else threads, kind="stable")
+    small = len(whose) and int(whose.max()) < 1 << 16
+    return np.argsort(whose.astype(np.uint16) if small else whose, kind="stable")
 
 
 def unanswered(rows: Rows, calls: Array) -> Array:
-    """Calls of a thread to the DNS ports of several addresses, one descriptor for all, closed too soon to ask."""
+    """Calls of a process to the DNS ports of several addresses, one descriptor for all, closed too soon to ask.
+
+    The process, because Go moves its calls from thread to thread.
+    """
     if len(calls) < 2:
         return calls[:0]
-    threads, _ = distinct(rows.numbers("process.thread.id", calls))
-    order = by_thread(threads)
-    pair = np.flatnonzero(threads[order[1:]] == threads[order[:-1]])
+    processes, _ = distinct(rows.numbers("process.pid", calls))
+    order = together(processes)
+    pair = np.flatnonzero(processes[order[1:]] == processes[order[:-1]])
     fd = rows.numbers("connect.fd", calls)[order]
     pair = pair[fd[pair] == fd[pair + 1]]
     a, b = calls[order[pair]], calls[order[pair + 1]]

@@ -22,6 +22,7 @@ from .watch import PATIENCE, Watch, traced
 
 pytestmark = pytest.mark.kernel
 PORT = 8080
+TRIES = 3  # runs of a client that may lose its CPU between two calls which follow each other at once
 
 # 2001:db8::2 and ::3 are on the link, but nobody is there: attempts to them stay under way for three seconds.
 HOSTS = """\
@@ -199,8 +200,12 @@ def test_go(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
-    seen = told(rows_of(tmp_path, [str(tmp_path / "dial")]))
-    assert [one for one in seen if one[1].endswith("udp")] == [
+    for _ in range(TRIES):
+        seen = told(rows_of(tmp_path / "place", [str(tmp_path / "dial")]))
+        probes = [one for one in seen if one[1].endswith("udp")]
+        if None not in {name for name, *_ in probes}:
+            break
+    assert probes == [
         ("address_sort_probe", "2001:db8::2 udp", "associated"),
         ("address_sort_probe", "192.0.2.1 udp", "associated"),
     ]

@@ -121,7 +121,7 @@ def open_output(args: argparse.Namespace, explain: bool = False) -> Output:
     path: str | None = None if args.write in (None, "-") else args.write
     terminal = path is None and sys.stdout is not None and sys.stdout.isatty()
     name = args.output or (
-        SUFFIXES.get(Path(path).suffix, "ndjson") if path else "table" if terminal or explain else "ndjson"
+        SUFFIXES.get(Path(path).suffix, "ndjson") if path else "table" if terminal else "ndjson"
     )
     if path is None and FORMATS[name].owns_file:
         raise UsageError(f"{name} needs a file", "use -w FILE, or -o arrow, which can go to a pipe")

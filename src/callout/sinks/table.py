@@ -151,15 +151,13 @@ class TableSink:
         where = pad(cut(where, max(room, 1)), min(room, self._column))
         line = f"{time}{padded} → {where}  "
         shown = line + paint(told, shade, color) + paint(took_text, "dim", color)
-        beside, below = self.meaning(row.verdict, row.cause), ""
-        if why and told == said:
-            beside, below = "", f"({why})  {beside}".rstrip()
-        elif width(line + told + took_text) + 2 + width(beside) > self._room:
-            beside, below = "", beside
+        beside, below = self.meaning(row.verdict, row.cause), [f"({why})"] if why and told == said else []
+        if beside and (below or width(line + told + took_text) + 2 + width(beside) > self._room):
+            beside, below = "", [*below, beside]
         yield shown + (paint("  " + beside, "dim", color) if beside else "")
-        if below:
-            indent = " " * (13 if self._timed else 4)
-            yield indent + paint(cut(below, self._room - len(indent)), "dim", color)
+        indent = " " * (13 if self._timed else 4)
+        for text in below:
+            yield indent + paint(cut(text, self._room - len(indent)), "dim", color)
 
     def related(self, row: Row, call: related.Call) -> str:
         """The line of a call around an attempt."""
