@@ -6,6 +6,7 @@ a broken loader cannot hide behind skips.
 
 from __future__ import annotations
 
+import signal
 from functools import cache
 from importlib.resources import files
 
@@ -13,6 +14,10 @@ import pytest
 from hypothesis import settings
 
 from callout.errors import NotPermittedError
+
+# Run by nohup or in the background of a script these are ignored, which children inherit: tests end tracers by them.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # examples count, not the time that they take on a busy machine
 settings.register_profile("callout", deadline=None)

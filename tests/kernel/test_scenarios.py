@@ -14,7 +14,7 @@ import pytest
 
 from callout.capture.cgroups import hierarchy
 from callout.capture.kernel import KernelSource
-from callout.lab import SCENARIOS, Expected, Scenario
+from callout.lab import SCENARIOS, Expected, Scenario, demo
 from callout.lab.child import spawn
 from callout.lab.report import Attempt
 from callout.lab.runner import COMM
@@ -23,6 +23,8 @@ from callout.narrowing import Narrowing
 from .watch import PATIENCE, Watch
 
 pytestmark = pytest.mark.kernel
+# Emulated kernels are too slow for those that are about time: there, those of the demonstration.
+CHOSEN = demo() if os.environ.get("CALLOUT_TEST_SCENARIOS") == "demo" else SCENARIOS
 Row = dict[str, Any]
 
 # Scenarios of which the tracer does not tell the truth yet, with the tiers and the reason. The marks are strict:
@@ -75,7 +77,7 @@ class Seen:
 
     def of(self, scenario: Scenario) -> list[tuple[Attempt, Expected, Row]]:
         """Each visible attempt of a scenario with its row: the nth that a thread made is its nth row."""
-        mine = {s.name: s for s in SCENARIOS if s.name not in self.impossible}
+        mine = {s.name: s for s in CHOSEN if s.name not in self.impossible}
         found = []
         for tid in {attempt.tid for attempt, _ in self.visible(scenario)}:
             names = {attempt.scenario for attempt in self.attempts if attempt.tid == tid}
@@ -117,7 +119,7 @@ def under_way(source: KernelSource) -> int:
 @pytest.fixture(scope="module")
 def seen() -> Iterator[Seen]:
     with ExitStack() as stack:
-        child = spawn()
+        child = spawn([scenario.name for scenario in CHOSEN])
         group = stack.enter_context(grouped(child.pid))
         stack.enter_context(child)  # it ends before its cgroup
         source = stack.enter_context(KernelSource(Narrowing(comms=frozenset({COMM}), cgroup=group)))
@@ -131,7 +133,7 @@ def seen() -> Iterator[Seen]:
         impossible = {i.scenario: i.reason for i in child.impossible}
         assert source.tier is not None
         tier = source.tier.name
-        shown = [s for s in SCENARIOS if s.name not in impossible]
+        shown = [s for s in CHOSEN if s.name not in impossible]
         enough = sum(
             1 + (e.late is not None)
             for s in shown
@@ -161,7 +163,7 @@ def wanted(expected: Expected, tier: str) -> tuple[str, str | None, str | None, 
     return (expected.verdict, expected.errno, expected.cause_on(tier), expected.return_)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", CHOSEN, ids=lambda scenario: scenario.name)
 def test_scenario(seen: Seen, scenario: Scenario, request: pytest.FixtureRequest) -> None:
     if scenario.name in seen.impossible:
         pytest.skip(f"not possible here: {seen.impossible[scenario.name]}")
@@ -185,7 +187,7 @@ def test_scenario(seen: Seen, scenario: Scenario, request: pytest.FixtureRequest
 
 def test_no_row_too_many(seen: Seen) -> None:
     """One row for each attempt that can be seen; what cannot be seen has none."""
-    shown = [scenario for scenario in SCENARIOS if scenario.name not in seen.impossible]
+    shown = [scenario for scenario in CHOSEN if scenario.name not in seen.impossible]
     visible = [attempt for scenario in shown for attempt, _ in seen.visible(scenario)]
     assert len(seen.rows) == len(visible)
     assert os.getpid() not in {row["process.pid"] for row in seen.rows.values()}
