@@ -23,12 +23,7 @@ from callout.capture.tiers import TIERS
 
 KERNEL_TESTS = Path(__file__).parents[1] / "kernel"
 OTHERS = tuple(str(KERNEL_TESTS / name) for name in ("test_scenarios.py", "test_rows.py"))
-TRACE = ("narrowings", "phases", "kill_leaves_nothing_attached", "two_tracers_side_by_side")
-WHOLE = (
-    *OTHERS,
-    str(KERNEL_TESTS / "test_leftover.py"),
-    *(f"{KERNEL_TESTS / 'test_trace.py'}::test_{name}" for name in TRACE),
-)
+WHOLE = (*OTHERS, str(KERNEL_TESTS / "test_leftover.py"))
 """What differs by kernel and tier, and does not hang on time: a guest is ten to thirty times slower than a machine."""
 SCALE = {"CALLOUT_TEST_PATIENCE": "120", "CALLOUT_TEST_SCENARIOS": "demo"}
 """Longer waits than on a real machine, and of the scenarios those of the demonstration: most others are about time."""
