@@ -96,19 +96,16 @@ class Child:
         self.close()
 
 
-def spawn(names: Sequence[str] = ()) -> Child:
-    """Starts a child with scenarios by name (none: all), and returns when it stands ready at the gate.
+def launch(module: str, *words: str) -> tuple[subprocess.Popen[bytes], int]:
+    """Starts a module of the laboratory as a process of its own, and the end of a pipe that reads its reports.
 
-    Call it from a thread that lives as long as the child shall. Raises UsageError for an unknown name,
-    NotPermittedError where no namespace can be had, CalloutError where the child fails.
+    It leads a session, so that its group can be killed, and imports this very package, installed or not.
     """
-    wanted = [scenario.name for scenario in named(names)]
     receive, report = os.pipe()
-    options = ["--parent", str(os.getpid()), "--report", str(report)]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "callout.lab", *options, *wanted],
+            [sys.executable, "-m", module, "--parent", str(os.getpid()), "--report", str(report), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=(report,),
@@ -120,6 +117,17 @@ def spawn(names: Sequence[str] = ()) -> Child:
         raise
     finally:
         os.close(report)
+    return process, receive
+
+
+def spawn(names: Sequence[str] = ()) -> Child:
+    """Starts a child with scenarios by name (none: all), and returns when it stands ready at the gate.
+
+    Call it from a thread that lives as long as the child shall. Raises UsageError for an unknown name,
+    NotPermittedError where no namespace can be had, CalloutError where the child fails.
+    """
+    wanted = [scenario.name for scenario in named(names)]
+    process, receive = launch("callout.lab", *wanted)
     child = Child(process, receive)
     try:
         child._wait_ready()

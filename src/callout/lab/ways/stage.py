@@ -11,16 +11,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from callout.errors import CalloutError, NotPermittedError
+from callout.lab.child import launch
 from callout.lab.ways.base import Made
-
-ROOT = Path(__file__).parents[3]  # the directory that has the package, installed or not
 
 
 class Taken:
@@ -84,22 +81,7 @@ class Stage:
 @contextmanager
 def spawn() -> Iterator[Stage]:
     """A stage for the length of a block, begun by a thread that lives as long."""
-    receive, report = os.pipe()
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "callout.lab.ways", "--parent", str(os.getpid()), "--report", str(report)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            pass_fds=(report,),
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-    except BaseException:
-        os.close(receive)
-        raise
-    finally:
-        os.close(report)
+    process, receive = launch("callout.lab.ways")
     stage = Stage(process, receive)
     try:
         stage.wait_ready()
