@@ -19,6 +19,8 @@ from callout.lab import SCENARIOS, Expected, Scenario, cgroup, demo, named, name
 from callout.lab.address import UNSPEC, inet, inet6, unix
 from callout.lab.report import (
     PIPE_BUF,
+    Announced,
+    Arranged,
     Attempt,
     Failed,
     Impossible,
@@ -123,6 +125,14 @@ reports: st.SearchStrategy[Report] = st.one_of(
         Attempt, scenario=text, pid=whole, tid=whole, fd=whole, sockaddr=text, addrlen=whole, return_=st.none() | whole,
         error=st.none() | text, time=whole,
     ),
+    st.builds(
+        Announced,
+        attempt=st.builds(
+            Attempt, scenario=text, pid=whole, tid=whole, fd=whole, sockaddr=text, addrlen=whole, return_=st.none(),
+            error=st.none(), time=whole, call=text, pointer=whole, socket=st.just({"domain": 2}), command=text,
+        ),
+    ),
+    st.builds(Arranged, scenario=text, what=text),
     st.builds(Impossible, scenario=text, reason=text),
     st.builds(Failed, scenario=text, reason=text),
     st.builds(Refused, message=text, remedy=text),
@@ -140,7 +150,8 @@ def test_line_of_an_attempt() -> None:
     attempt = Attempt("tcp_refused", 7, 8, 3, "0200", 2, -errno.ECONNREFUSED, "ECONNREFUSED", 9)
     assert to_line(attempt) == (
         b'{"report": "attempt", "scenario": "tcp_refused", "pid": 7, "tid": 8, "fd": 3, "sockaddr": "0200", '
-        b'"addrlen": 2, "return": -111, "error": "ECONNREFUSED", "time": 9}\n'
+        b'"addrlen": 2, "return": -111, "error": "ECONNREFUSED", "time": 9, "call": "connect", "pointer": 0, '
+        b'"socket": {}, "command": ""}\n'
     )
 
 

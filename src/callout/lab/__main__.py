@@ -24,13 +24,14 @@ def main() -> int:
     parser.add_argument(
         "--parent", type=int, metavar="PID", help="wait for a byte on standard input; die with PID"
     )
+    parser.add_argument("--steps", action="store_true", help="take a byte before each attempt, too")
     options = parser.parse_args()
     if options.parent is not None:
         libc.die_with_parent(signal.SIGKILL)
         if os.getppid() != options.parent:  # it ended before the line above
             return 1
     try:
-        return run(options.names, options.report, None if options.parent is None else 0)
+        return run(options.names, options.report, None if options.parent is None else 0, options.steps)
     except CalloutError as error:
         print(f"callout.lab: {error}", file=sys.stderr)
         return error.exit_status

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from callout.errors import CalloutError, NotPermittedError
 from callout.lab import demo, named
-from callout.lab.report import Attempt, Failed, Impossible, Ready, Refused, Report, from_line
+from callout.lab.report import Arranged, Attempt, Failed, Impossible, Ready, Refused, Report, from_line
 
 ROOT = Path(__file__).parents[2]  # the directory that has the package, installed or not
 
@@ -67,15 +67,19 @@ class Child:
         """
         yield from map(from_line, self._reports)
 
+    def told(self) -> list[Attempt | Arranged]:
+        """As ``attempts``, with what was put in place for them, as it came."""
+        return [report for report in self._sound() if isinstance(report, Attempt | Arranged)]
+
     def attempts(self) -> list[Attempt]:
         """All attempts from here on. Raises CalloutError with the traceback of a scenario that broke off."""
-        made = []
+        return [report for report in self._sound() if isinstance(report, Attempt)]
+
+    def _sound(self) -> Iterator[Report]:
         for report in self.reports():
             if isinstance(report, Failed):
                 raise CalloutError(f"the scenario {report.scenario} broke off", report.reason)
-            if isinstance(report, Attempt):
-                made.append(report)
-        return made
+            yield report
 
     def close(self) -> None:
         """Ends the child and everything it started, if it still runs."""
@@ -120,14 +124,15 @@ def launch(module: str, *words: str) -> tuple[subprocess.Popen[bytes], int]:
     return process, receive
 
 
-def spawn(names: Sequence[str] = ()) -> Child:
+def spawn(names: Sequence[str] = (), steps: bool = False) -> Child:
     """Starts a child with scenarios by name (none: all), and returns when it stands ready at the gate.
 
+    With ``steps`` it announces each attempt, and makes it after another ``release``.
     Call it from a thread that lives as long as the child shall. Raises UsageError for an unknown name,
     NotPermittedError where no namespace can be had, CalloutError where the child fails.
     """
     wanted = [scenario.name for scenario in named(names)]
-    process, receive = launch("callout.lab", *wanted)
+    process, receive = launch("callout.lab", *(["--steps"] if steps else []), *wanted)
     child = Child(process, receive)
     try:
         child._wait_ready()

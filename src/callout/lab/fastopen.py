@@ -101,7 +101,7 @@ def unsent(world: World) -> None:
 
 def sendto(world: World, caller: socket.socket, address: bytes) -> None:
     """sendto(2) with MSG_FASTOPEN, reported with the error that it returns."""
-    attempt = world.about(caller, address)
+    attempt = world.about(caller, address, call="sendto_fastopen")
     result = libc.sendto(attempt.fd, b"x", MSG_FASTOPEN, address)
     world.tell(attempt, -result if result < 0 and result != -errno.EINPROGRESS else 0)
 

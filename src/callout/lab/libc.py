@@ -30,6 +30,7 @@ _libc.sendto.argtypes = (
     ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint,
 )  # fmt: skip
 _libc.sendto.restype = ctypes.c_ssize_t
+_libc.getsockname.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 _libc.mount.argtypes = (
@@ -61,6 +62,14 @@ def sendto(fd: int, data: bytes, flags: int, address: bytes) -> int:
     """sendto(2) exactly as given, once: the number of bytes, or -errno."""
     sent = int(_libc.sendto(fd, data, len(data), flags, address, len(address)))
     return sent if sent >= 0 else -ctypes.get_errno()
+
+
+def getsockname(fd: int) -> bytes:
+    """getsockname(2) as the bytes of the sockaddr, of any family. Raises OSError."""
+    buffer = ctypes.create_string_buffer(128)
+    length = ctypes.c_uint(len(buffer))
+    _check(_libc.getsockname(fd, buffer, ctypes.byref(length)), "getsockname")
+    return buffer.raw[: length.value]
 
 
 def unshare(flags: int) -> None:

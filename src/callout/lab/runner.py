@@ -23,11 +23,12 @@ COMM = "callout-demo"
 AT_ONCE = 6  # threads that wait: a kretprobe sees no more than 10 calls of small machines under way (kernel/kprobes.c)
 
 
-def run(names: Sequence[str], report_fd: int, gate_fd: int | None = None) -> int:
+def run(names: Sequence[str], report_fd: int, gate_fd: int | None = None, steps: bool = False) -> int:
     """Runs scenarios by name (none: all), reports to ``report_fd``, returns the exit status.
 
-    With ``gate_fd`` it waits there for one byte after everything is set up; at end of file it gives up. Exit
-    status: 0 done, 1 a scenario broke off, 3 no namespace can be had. Raises UsageError for an unknown name.
+    With ``gate_fd`` it waits there for one byte after everything is set up; at end of file it gives up. With
+    ``steps`` it takes another byte before each attempt. Exit status: 0 done, 1 a scenario broke off, 3 no
+    namespace can be had. Raises UsageError for an unknown name.
     """
     scenarios = named(names)
     libc.set_name(COMM)
@@ -45,10 +46,10 @@ def run(names: Sequence[str], report_fd: int, gate_fd: int | None = None) -> int
     send(report_fd, Ready(os.getpid(), tuple(scenario.name for scenario in possible)))
     if gate_fd is not None and not os.read(gate_fd, 1):
         return 0
-    return 1 if perform_all(possible, report_fd) else 0
+    return 1 if perform_all(possible, report_fd, gate_fd if steps else None) else 0
 
 
-def perform_all(scenarios: Sequence[Scenario], report_fd: int) -> list[str]:
+def perform_all(scenarios: Sequence[Scenario], report_fd: int, gate: int | None = None) -> list[str]:
     """Performs scenarios in the order of this file's rule. Returns the names of those that broke off."""
     broken: list[str] = []
     turn = threading.Semaphore(AT_ONCE)
@@ -59,7 +60,7 @@ def perform_all(scenarios: Sequence[Scenario], report_fd: int) -> list[str]:
 
     def perform(scenario: Scenario) -> None:
         try:
-            scenario.act(World(scenario.name, report_fd))
+            scenario.act(World(scenario.name, report_fd, gate))
         except Exception:
             broken.append(scenario.name)
             send(report_fd, Failed(scenario.name, traceback.format_exc()))
@@ -68,7 +69,7 @@ def perform_all(scenarios: Sequence[Scenario], report_fd: int) -> list[str]:
         try:
             if scenario.alone:
                 enter_alone()
-            scenario.act(World(scenario.name, report_fd))
+            scenario.act(World(scenario.name, report_fd, gate))
         except Exception:
             send(report_fd, Failed(scenario.name, traceback.format_exc()))
             os._exit(1)

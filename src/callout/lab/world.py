@@ -16,8 +16,8 @@ import threading
 import time
 from dataclasses import replace
 
-from callout.lab import libc
-from callout.lab.report import Attempt, send
+from callout.lab import libc, sockets
+from callout.lab.report import Announced, Arranged, Attempt, send
 from callout.verdict import errno_name
 
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # include/uapi/asm-generic/socket.h
@@ -25,11 +25,15 @@ BPF_RET_K = 0x06  # linux/filter.h: return a constant, the number of bytes to ke
 
 
 class World:
-    """What one scenario acts through. ``name`` is the scenario's, ``fd`` where reports go."""
+    """What one scenario acts through. ``name`` is the scenario's, ``fd`` where reports go.
 
-    def __init__(self, name: str, fd: int) -> None:
+    ``gate``: a descriptor from which one byte is taken before each attempt, None for going straight on.
+    """
+
+    def __init__(self, name: str, fd: int, gate: int | None = None) -> None:
         self.name = name
         self.fd = fd
+        self.gate = gate
 
     def connect(
         self,
@@ -62,13 +66,34 @@ class World:
         result = libc.connect(attempt.fd, address, attempt.addrlen)
         return replace(attempt, return_=result)
 
-    def about(self, caller: socket.socket | int, address: bytes | int, addrlen: int | None = None) -> Attempt:
-        """What is known of an attempt before it is made: for calls that do not come back, or are others."""
+    def about(
+        self,
+        caller: socket.socket | int,
+        address: bytes | int,
+        addrlen: int | None = None,
+        call: str = "connect",
+    ) -> Attempt:
+        """What is known of an attempt just before it is made; the gate, if there is one, opens here."""
         fd = caller if isinstance(caller, int) else caller.fileno()
         data = address if isinstance(address, bytes) else b""
-        length = len(data) if addrlen is None else addrlen
-        tid = threading.get_native_id()
-        return Attempt(self.name, os.getpid(), tid, fd, data.hex(), length, None, None, time.time_ns())
+        attempt = Attempt(
+            self.name, os.getpid(), threading.get_native_id(), fd, data.hex(),
+            len(data) if addrlen is None else addrlen, None, None, 0, call,
+            address if isinstance(address, int) else 0, sockets.described(fd),
+        )  # fmt: skip
+        self.wait(attempt)
+        return replace(attempt, time=time.time_ns())
+
+    def wait(self, attempt: Attempt) -> None:
+        """Announces an attempt and waits for its turn, where the child goes step by step."""
+        if self.gate is not None:
+            send(self.fd, Announced(attempt))
+            if not os.read(self.gate, 1):
+                os._exit(0)  # whoever watched is gone
+
+    def arranged(self, what: str) -> None:
+        """Reports something that was put in place, so that whoever watches can tell."""
+        send(self.fd, Arranged(self.name, what))
 
     def tell(self, attempt: Attempt, error: int = 0) -> None:
         """Reports an attempt with the error that the application got in the end; 0 for none."""
@@ -89,24 +114,16 @@ class World:
         caller.setblocking(blocking)
         return caller
 
-    @staticmethod
-    def listener(host: str, port: int, backlog: int = 16) -> socket.socket:
-        """A TCP listener. The kernel completes handshakes up to the backlog, so nobody needs to accept."""
-        server = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        server.bind((host, port))
-        server.listen(backlog)
+    def listener(self, host: str, port: int, backlog: int = 16) -> socket.socket:
+        """A TCP listener, reported; see ``listening``."""
+        server = listening(host, port, backlog)
+        self.arranged(f"TCP listens on {shown(host)}:{port}, backlog {backlog}")
         return server
 
-    @classmethod
-    def silent(cls, host: str, port: int) -> socket.socket:
-        """A TCP listener that hears no SYN: a socket filter drops each before TCP sees it (socket(7)).
-
-        So an attempt stays pending, without any tool or privilege.
-        """
-        server = cls.listener(host, port)
-        program = ctypes.create_string_buffer(struct.pack("=HBBI", BPF_RET_K, 0, 0, 0))
-        option = struct.pack("@HP", 1, ctypes.addressof(program))  # struct sock_fprog
-        server.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, option)
+    def silent(self, host: str, port: int) -> socket.socket:
+        """A TCP listener that hears nothing, reported; see ``deaf``."""
+        server = deaf(host, port)
+        self.arranged(f"TCP listens on {shown(host)}:{port}, but a socket filter drops each SYN")
         return server
 
     @staticmethod
@@ -114,16 +131,43 @@ class World:
         """Lets a ``silent`` listener answer: the next SYN, up to a second later, establishes."""
         server.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
 
-    @staticmethod
-    def unix_listener(name: str, backlog: int = 16, kind: int = socket.SOCK_STREAM) -> socket.socket:
-        """A Unix listener on a path, or on an abstract name where ``name`` begins with a NUL."""
+    def unix_listener(
+        self, name: str, backlog: int = 16, kind: socket.SocketKind = socket.SOCK_STREAM
+    ) -> socket.socket:
+        """A Unix listener on a path, or on an abstract name where ``name`` begins with a NUL. Reported."""
         server = socket.socket(socket.AF_UNIX, kind)
         server.bind(name)
         server.listen(backlog)
+        self.arranged(f"a Unix {kind.name} listens on {name.replace(chr(0), '@')}, backlog {backlog}")
         return server
 
-    @staticmethod
-    def set(name: str, value: str) -> None:
+    def set(self, name: str, value: str) -> None:
         """Sets a setting of a network namespace that the scenario has alone. Raises OSError."""
         with open(f"/proc/sys/net/{name}", "w") as file:
             file.write(value)
+        self.arranged(f"sysctl net.{name.replace('/', '.')}={value.strip()}")
+
+
+def listening(host: str, port: int, backlog: int = 16) -> socket.socket:
+    """A TCP listener. The kernel completes handshakes up to the backlog, so nobody needs to accept."""
+    server = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    server.bind((host, port))
+    server.listen(backlog)
+    return server
+
+
+def deaf(host: str, port: int) -> socket.socket:
+    """A TCP listener that hears no SYN: a socket filter drops each before TCP sees it (socket(7)).
+
+    So an attempt stays pending, without any tool or privilege.
+    """
+    server = listening(host, port)
+    program = ctypes.create_string_buffer(struct.pack("=HBBI", BPF_RET_K, 0, 0, 0))
+    option = struct.pack("@HP", 1, ctypes.addressof(program))  # struct sock_fprog
+    server.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, option)
+    return server
+
+
+def shown(host: str) -> str:
+    """A host as it stands before a port."""
+    return f"[{host}]" if ":" in host else host

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from callout.lab import libc
 from callout.lab.address import inet, inet6
-from callout.lab.world import World
+from callout.lab.world import listening
 
 HOST, HOST6 = "127.0.0.1", "::1"
 DISCARD = 9  # RFC 863: a port that nobody listens on here
@@ -80,7 +80,7 @@ def allow_ping() -> None:
 
 def listener(host: str = HOST) -> tuple[socket.socket, bytes]:
     """A TCP listener on a port that the kernel chose, and its address."""
-    server = World.listener(host, 0)
+    server = listening(host, 0)
     pack = inet6 if ":" in host else inet
     return server, pack(host, server.getsockname()[1])
 

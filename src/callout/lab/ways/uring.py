@@ -16,7 +16,7 @@ from callout.lab.ways.base import DISCARD, HOST, Made, NotHere, Way, listener, m
 from callout.lab.ways.datagrams import receiver
 from callout.lab.ways.internet import IPPROTO_MPTCP, MSG_FASTOPEN
 from callout.lab.ways.message import Message
-from callout.lab.world import World
+from callout.lab.world import deaf
 
 TIMEOUT_NS = 20_000_000  # a linked timeout is what this way is about
 UNKNOWN = (-errno.EINVAL, -errno.EOPNOTSUPP)  # an operation that this kernel's io_uring lacks
@@ -63,7 +63,7 @@ def direct() -> Made:
 
 def cancelled() -> Made:
     """Nobody answers, and a linked timeout cancels it."""
-    server = World.silent(HOST, 0)
+    server = deaf(HOST, 0)
     address = inet(HOST, server.getsockname()[1])
     with server, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
         pinned, timeout = ring.Pinned(address), ring.Pinned(struct.pack("=qq", 0, TIMEOUT_NS))
