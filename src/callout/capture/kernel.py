@@ -276,10 +276,8 @@ class KernelSource:
     def batches(self) -> Iterator[Batch]:
         """Batches as they come, for ever; at least one every 100 ms, if empty, so that a caller can stop."""
         while self._loaded:
-            batch = self.read()
-            if not len(batch):
-                self.wait()
-            yield batch
+            self.wait()  # also when there is something: a batch costs the same however small it is
+            yield self.read()
 
     def finish(self, summary: Summary) -> Iterator[Batch]:
         """Detaches, yields what is in the ring and what is under way, and fills in the summary's counters."""
