@@ -88,17 +88,24 @@ enum PACKED denier {
 	DENIER_SECCOMP = 3,
 };
 
+/*
+ * What is each attempt's own stands together, from sport to cookie; all else is often the same in thousands of records,
+ * and then read and decoded once (capture/kinds.py).
+ */
 struct attempt {
 	enum record_kind kind DOC("first in every record");
 	enum record_phase phase DOC("what this record says of its attempt");
+	u16 bound DOC("local port that the socket had before, host order");
+	be_port sport DOC("local port");
 	u16 cpu DOC("CPU that submitted the record");
 	u32 lost DOC("records of this kind that this CPU has lost so far");
+	s32 fd DOC("descriptor argument");
 	u64 id DOC("one per attempt, below 2^53");
 	boot_ns began DOC("entry of the system call");
 	boot_ns ended DOC("when the verdict was known, 0 if it is not");
+	u64 cookie DOC("socket cookie, 0 if none was given yet");
 	boot_ns start DOC("start of the process (thread group leader)");
 	u64 cgroup DOC("cgroup v2 id of the caller");
-	u64 cookie DOC("socket cookie, 0 if none was given yet");
 	u64 pointer DOC("user address of the sockaddr");
 	u32 pid DOC("process (thread group)");
 	u32 tid DOC("thread");
@@ -107,7 +114,7 @@ struct attempt {
 	u32 gid DOC("real group");
 	u32 euid DOC("effective user");
 	u32 netns DOC("inode number of the socket's network namespace, 0 without a socket");
-	s32 fd DOC("descriptor argument");
+	u32 spare DOC("always 0");
 	s32 addrlen DOC("length argument");
 	s32 ret DOC("result of the call: 0 or -errno; see FLAG_RETURNED");
 	u16 family DOC("socket's address family");
@@ -120,14 +127,11 @@ struct attempt {
 	u16 err DOC("sk_err when the socket settled");
 	u16 soft DOC("sk_err_soft: an ICMP error that was not acted on at once");
 	u16 drop DOC("skb_drop_reason of a dropped packet of this socket");
-	u16 bound DOC("local port that the socket had before, host order");
-	be_port sport DOC("local port");
 	be_port dport DOC("peer's port that the kernel used");
 	u8 peer_family DOC("family of daddr: 2 or 10");
 	enum denier denier DOC("who on this host refused it, where a hook tells");
 	u8 icmp_type DOC("ICMP error that came for this socket; see FLAG_ICMP");
 	u8 icmp_code DOC("its code");
-	u32 spare DOC("always 0");
 	ip_addr saddr DOC("local address");
 	ip_addr daddr DOC("peer's address that the kernel used");
 	char comm[16] DOC("name of the thread");

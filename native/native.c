@@ -298,9 +298,14 @@ static int collect(void *context, void *data, size_t size)
 
 		if (lane->kind != kind || lane->size > size)
 			continue;
-		memcpy(lane->buffer + (size_t)lane->rows * lane->size, data, lane->size);
+		if (lane->own) {
+			co_keep(lane, data);
+		} else {
+			memcpy(lane->buffer + (size_t)lane->rows * lane->size, data, lane->size);
+			lane->rows++;
+		}
 		/* libbpf counts this record as consumed also when we stop here */
-		return ++lane->rows == lane->room ? -ENOSPC : 0;
+		return lane->rows == lane->room ? -ENOSPC : 0;
 	}
 	c->strays++;
 	return 0;
@@ -372,7 +377,7 @@ int co_drain(struct callout *c, struct co_lane *lanes, int count)
 	c->lanes = lanes;
 	c->nlanes = count;
 	for (int i = 0; i < count; i++)
-		lanes[i].rows = 0;
+		co_begin(&lanes[i]);
 	n = ring_buffer__consume(c->ring);
 	c->lanes = NULL;
 	c->nlanes = 0;

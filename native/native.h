@@ -6,14 +6,30 @@
  */
 struct callout;
 
-/* One kind of record to collect: where its rows go, how many fit, how many came. */
+/*
+ * One kind of record to collect: where its rows go, how many fit, how many came.
+ *
+ * With `own`, records that differ only in their bytes from own_begin to own_end are kept once: `buffer` gets the first
+ * of each kind, `kinds` says how many, codes[i] is the kind of row i, and `own` its bytes up to own_end. Exact; where
+ * kinds turn out to be many, each row gets one of its own.
+ */
 struct co_lane {
 	unsigned int kind;
 	unsigned int size;
 	unsigned int room;
 	unsigned int rows;
 	char *buffer;
+	char *own;
+	int *codes;
+	unsigned int own_begin;
+	unsigned int own_end;
+	unsigned int kinds;
+	unsigned int seen[1024];
 };
+
+/* What co_drain does with each record of a lane that has `own`, after co_begin. */
+void co_begin(struct co_lane *lane);
+void co_keep(struct co_lane *lane, const char *record);
 
 /* Opens an object from memory; nothing is loaded, and no program is set to load. */
 int co_open(const void *object, size_t size, struct callout **out);

@@ -17,7 +17,7 @@ from callout.batch import Batch, Coded, Column, Plain, coded, compact, distinct,
 from callout.btf import Btf
 from callout.capture import heap, identity, judging
 from callout.capture.addresses import Addresses
-from callout.capture.alike import alike
+from callout.capture.kinds import Kinds, each
 from callout.capture.memory import Associations, Copies
 from callout.sockaddr import family_name
 from callout.verdict import ERESTARTSYS
@@ -76,18 +76,20 @@ class Decoder:
             self._offset = now
         return self._offset
 
-    def batch(self, records: Records) -> Batch:
+    def batch(self, records: Records | Kinds) -> Batch:
         """A batch over ``records``, which must not change afterwards."""
-        if len(records):
-            records = self.associations.resolve(records)
-        if not len(records):
+        kinds = records if isinstance(records, Kinds) else each(records)
+        if len(kinds):
+            kinds = self.associations.resolve(kinds)
+        if not len(kinds):
             return EMPTY
-        columns = Columns(self, records, alike(records, self.flags))
-        return Batch(len(records), columns.sources(), steady=True)
+        if (kinds.records["flags"] & self.flags["FLAG_SWAPPED"]).any():
+            kinds = each(kinds.whole())  # the kernel's copy of an address is found by the attempt's id
+        return Batch(len(kinds), Columns(self, kinds).sources(), steady=True)
 
     def warm(self, records: Records) -> None:
         """Runs every column once, so that the first real batch does not pay for imports and first calls."""
-        sources = Columns(self, records).sources()
+        sources = Columns(self, each(records)).sources()
         for source in sources.values():
             source()
         self._lost.clear()
@@ -114,15 +116,12 @@ class Decoder:
 
 
 class Columns:
-    """The columns of one array of records: ``all``, or ``r``, one of each kind (``alike``), where told."""
+    """The columns of some attempts: of ``own``, what is each one's, and of ``r``, one record of each kind."""
 
-    def __init__(
-        self, decoder: Decoder, records: Records, kinds: tuple[Records, Records] | None = None
-    ) -> None:
+    def __init__(self, decoder: Decoder, kinds: Kinds) -> None:
         self.d = decoder
-        self.all = records
-        self._codes = None if kinds is None else kinds[0]
-        self.r = r = records if kinds is None else records[kinds[1]]
+        self.own, self._codes = kinds.own, kinds.codes
+        self.r = r = kinds.records
         self.offset = decoder.offset()
         self.a = Addresses(r, decoder.flags, decoder.copies)
         self.j = judging.Judging(r, decoder.flags, decoder.phases, decoder.deniers, decoder.drop_reason)
@@ -132,14 +131,14 @@ class Columns:
 
     def lost_before(self) -> Column:
         """Attempts lost before each row."""
-        return self.d.lost_before(self.all)
+        return self.d.lost_before(self.own)
 
     def sources(self) -> dict[str, Callable[[], Column]]:
         """A function for each column, in the order of the schema."""
         r, a, j = self.r, self.a, self.j
         attempt = self.d.phases["PHASE_ATTEMPT"]
         found: dict[str, Callable[[], Column]] = {
-            "@timestamp": lambda: Plain(self.time(self.all["began"])),
+            "@timestamp": lambda: Plain(self.time(self.own["began"])),
             "event.kind": lambda: self.constant("event"),
             "event.category": lambda: self.constant(["network"]),
             "event.type": lambda: j.column(judging.event_type),
@@ -164,9 +163,9 @@ class Columns:
             "destination.address": lambda: a.destination("address"),
             "network.transport": lambda: self.by_socket(transport),
             "network.type": lambda: a.destination("type"),
-            "connect.id": lambda: Plain(self.all["id"]),
+            "connect.id": lambda: Plain(self.own["id"]),
             "connect.entry": lambda: coded(r["entry"], lambda e: self.d.entries.get(int(e))),
-            "connect.fd": lambda: Plain(r["fd"], ~a.flag("FLAG_NO_FD")),
+            "connect.fd": self.descriptor,
             "connect.addrlen": lambda: Plain(r["addrlen"], ~a.flag("FLAG_NO_ADDRESS")),
             "connect.family": a.family,
             "connect.type": lambda: self.by_socket(lambda s: TYPE_NAMES.get(s[1], str(s[1]))),
@@ -208,7 +207,7 @@ class Columns:
 
     def duration(self) -> Column:
         """From the attempt to its verdict."""
-        began, ended = np.ascontiguousarray(self.all["began"]), np.ascontiguousarray(self.all["ended"])
+        began, ended = np.ascontiguousarray(self.own["began"]), np.ascontiguousarray(self.own["ended"])
         known = ended >= began  # not where there is no verdict: then it is 0
         return Plain(np.where(known, ended - began, 0).astype(np.int64), known)
 
@@ -216,13 +215,20 @@ class Columns:
         """Local port, which may differ where all else is alike."""
         if self._codes is None:
             return self.a.source_port()
-        ports = self.all["sport"].astype(np.uint16)
+        ports = self.own["sport"].astype(np.uint16)
         known = self.a.flag("FLAG_LOCAL") & self.a.ported()
         return Plain(ports, known.take(self._codes) & (ports != 0))
 
+    def descriptor(self) -> Column:
+        """Descriptor argument; not known where the call was not seen."""
+        known: Column = Plain(~self.a.flag("FLAG_NO_FD"))
+        known = known if self._codes is None else spread(known, self._codes)
+        assert isinstance(known, Plain)
+        return Plain(self.own["fd"], None if known.data.all() else known.data)
+
     def cookie(self) -> Column:
         """Socket cookie; 0 where there is no socket."""
-        cookie = np.ascontiguousarray(self.all["cookie"])
+        cookie = np.ascontiguousarray(self.own["cookie"])
         return Plain(cookie, cookie != 0)
 
     def entity_id(self) -> Column:
@@ -244,7 +250,15 @@ class Columns:
 
 EMPTY = Batch(0, {})
 OWN = frozenset(  # columns that are made from all records
-    {"@timestamp", "event.duration", "source.port", "connect.id", "connect.cookie", "connect.lost_before"}
+    {
+        "@timestamp",
+        "event.duration",
+        "source.port",
+        "connect.id",
+        "connect.fd",
+        "connect.cookie",
+        "connect.lost_before",
+    }
 )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from callout.batch import Array, Batch, Coded, Column, Plain, coded, concatenate
 from callout.btf import Btf
 from callout.capture.columns import Columns, Decoder
+from callout.capture.kinds import each
 from callout.verdict import TCP_CLOSE, errno_name
 
 TCP = 6
@@ -55,7 +56,7 @@ class CallColumns(Columns):
     """The columns of one array of ``call`` records."""
 
     def __init__(self, decoder: Decoder, records: Array, calls: Calls) -> None:
-        super().__init__(decoder, records)
+        super().__init__(decoder, each(records))
         self.calls = calls
         names = [calls.names[int(number)] for number in records["call"]]
         self.entry = coded(records["call"], lambda number: calls.names[int(number)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from callout._native import ffi, lib
 from callout.batch import Batch
 from callout.btf import Btf, Layout
 from callout.capture import columns, conversation, privileges
+from callout.capture.kinds import Lane
 from callout.capture.tiers import CONVERSATION, ESSENTIAL, LEFTOVER, SOCKET_PROGRAMS, TIERS, Program, Tier
 from callout.errors import NotPermittedError, UsageError
 from callout.narrowing import Narrowing
@@ -31,11 +31,9 @@ from callout.narrowing import Narrowing
 if TYPE_CHECKING:
     from callout.summary import Summary
 
-ROOM = 8192  # records of one drain: 2.5 MiB
+ROOM = 16384  # records of one drain: 5 MiB
 DOUBLED = "socket_state"  # what it misses, socket_state_missed sees
 URGENT = -10  # niceness of a reader that must keep up
-KEPT_BUFFERS = 8
-UNSHARED = 3  # references to a buffer that is only in our list: the list, the loop, the question itself
 IDLE_MS = 100  # longest sleep: bounds a missed wake-up and the reaction to a signal
 GATHER_MS = 50  # how long records may gather: rows appear within 200 ms of their verdict
 RING = 16 << 20
@@ -162,17 +160,17 @@ class KernelSource:
         self.layout: Layout = btf.layout("attempt")
         self._counts = np.zeros(lib.co_cpus(), btf.layout("cpu_counters").dtype)
         self._decoder = columns.Decoder(btf)
-        self._buffers: list[np.ndarray[Any, Any]] = []
         self._copies = np.zeros(ROOM, btf.layout("copy").dtype)
-        lanes = [("RECORD_ATTEMPT", self._buffer()), ("RECORD_COPY", self._copies)]
+        lanes = [("RECORD_COPY", self._copies)]
         if self._related:
             self._calls = np.zeros(ROOM, btf.layout("call").dtype)
             self._call_decoder = conversation.Calls(btf, self._decoder)
             lanes.append(("RECORD_CALL", self._calls))
         self._lanes = ffi.new("struct co_lane[3]")
-        self._nlanes = len(lanes)
+        self._nlanes = 1 + len(lanes)
         kinds = btf.enum("record_kind")
-        for lane, (kind, array) in enumerate(lanes):
+        self._attempts = Lane(ffi.addressof(self._lanes[0]), kinds["RECORD_ATTEMPT"], self.layout.dtype, ROOM)
+        for lane, (kind, array) in enumerate(lanes, 1):
             self._lanes[lane].kind = kinds[kind]
             self._lanes[lane].size = array.dtype.itemsize
             self._lanes[lane].room = ROOM
@@ -312,15 +310,13 @@ class KernelSource:
     def wait(self) -> None:
         """Sleeps until there are records, letting some gather. A signal ends the sleep early."""
         assert self._loaded
-        result = lib.co_wait(self._loaded.handle, IDLE_MS, GATHER_MS, self._ring // 8)
+        result = lib.co_wait(self._loaded.handle, IDLE_MS, GATHER_MS, self._ring // 4)
         if result < 0 and result != -errno.EINTR:
             raise OSError(-result, os.strerror(-result))
 
     def read(self) -> Batch:
         """What is ready now, up to ROOM attempts; does not wait."""
         assert self._loaded
-        records = self._buffer()
-        self._lanes[0].buffer = ffi.cast("char *", records.ctypes.data)
         count = lib.co_drain(self._loaded.handle, self._lanes, self._nlanes)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
@@ -329,20 +325,10 @@ class KernelSource:
             self._decoder.lost_now = self._counts["lost"][:, self._lanes[0].kind].tolist()
         if self._lanes[1].rows:
             self._decoder.copies.add(self._copies[: self._lanes[1].rows])
-        batch = self._decoder.batch(records[: self._lanes[0].rows])
+        batch = self._decoder.batch(self._attempts.take())
         if self._related and self._lanes[2].rows:
             batch = self._call_decoder.merged(batch, self._calls[: self._lanes[2].rows].copy())
         return batch
-
-    def _buffer(self) -> np.ndarray[Any, Any]:
-        """A buffer that no batch refers to any more: fresh memory costs 400 ns a record in page faults."""
-        for buffer in self._buffers:
-            if sys.getrefcount(buffer) == UNSHARED:
-                return buffer
-        buffer = np.zeros(ROOM, self.layout.dtype)
-        if len(self._buffers) < KEPT_BUFFERS:
-            self._buffers.append(buffer)
-        return buffer
 
     def pending(self, name: str) -> Batch:
         """What a map still holds of attempts under way, as rows with the verdict `pending`; for the end of a trace."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from callout.batch import Array
+from callout.capture.kinds import Kinds, each
 
 COPIES = 65536  # addresses whose attempt has not come yet
 ROWS = 512  # connected UDP sockets kept of one batch
@@ -48,28 +49,35 @@ class Associations:
         self._late, self._verdict = phases["PHASE_LATE"], phases["PHASE_VERDICT"]
         self.rows = 0  # late rows made
 
-    def resolve(self, records: Array) -> Array:
-        """Records with each late error turned into a second record of its attempt, or left out if unknown."""
+    def resolve(self, kinds: Kinds) -> Kinds:
+        """Attempts with each late error turned into a second record of its own, or left out if unknown."""
+        if not (kinds.records["phase"] == self._late).any():
+            self.remember(kinds)
+            return kinds
+        records = kinds.whole()
         late = records["phase"] == self._late
-        if not late.any():
-            self.remember(records)
-            return records
         kept = records[~late]
-        self.remember(kept)
+        self.remember(each(kept))
         found = [row for row in map(self._attempt_of, records[late]) if row is not None]
         self.rows += len(found)
-        return np.concatenate([kept, *found]) if found else kept
+        return each(np.concatenate([kept, *found]) if found else kept)
 
-    def remember(self, records: Array) -> None:
+    def remember(self, kinds: Kinds) -> None:
         """Keeps the last attempts of a batch to which an error may come."""
-        last = records[-ROWS:]
-        rows = np.flatnonzero(
-            (last["protocol"] == UDP) & (last["ret"] == 0) & ((last["flags"] & self._returned) != 0)
-        )
+        if kinds.codes is not None and not self._open(kinds.records).any():
+            return
+        last = kinds.whole(slice(max(len(kinds) - ROWS, 0), None))
+        rows = np.flatnonzero(self._open(last))
         if len(rows):
             np.take(last, rows, out=self._ring[self._turn, : len(rows)], mode="clip")
             self._filled[self._turn] = len(rows)
             self._turn = (self._turn + 1) % BATCHES
+
+    def _open(self, records: Array) -> Array:
+        """Connected UDP sockets."""
+        found: Array = (records["protocol"] == UDP) & (records["ret"] == 0)
+        found &= (records["flags"] & self._returned) != 0
+        return found
 
     def _attempt_of(self, error: Array) -> Array | None:
         for age in range(1, BATCHES + 1):

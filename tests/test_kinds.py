@@ -1,0 +1,104 @@
+"""Records of a kind are kept and decoded once, and every column is what it would be without that."""
+
+from __future__ import annotations
+
+import numpy as np
+from callout._native import ffi, lib
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callout.batch import Array
+from callout.btf import Btf
+from callout.capture.columns import Columns, Decoder
+from callout.capture.kernel import read_object
+from callout.capture.kinds import Kinds, Lane, each
+
+BTF = Btf.of_object(read_object())
+FLAGS = BTF.enum("attempt_flag")
+RECORD = BTF.layout("attempt").dtype
+COUNT = 1024  # more than native/kinds.c looks at before it gives up
+
+
+def records(count: int = COUNT) -> Array:
+    """Calls of one process to two ports in turn; what is each attempt's own differs in all of them."""
+    made = np.zeros(count, RECORD)
+    number = np.arange(count)
+    made["id"], made["began"], made["ended"] = number, 10**9 + 1000 * number, 10**9 + 1000 * number + 500
+    made["cookie"], made["sport"], made["fd"], made["lost"] = 9 + number, 30000 + number, 3 + number % 5, 0
+    made["pid"], made["comm"], made["family"], made["type"], made["protocol"] = 7, b"sh", 2, 2, 17
+    made["addrlen"], made["dport"], made["peer_family"] = 16, 53 + number % 2, 2
+    made["flags"] = FLAGS["FLAG_PEER"] | FLAGS["FLAG_LOCAL"] | FLAGS["FLAG_RETURNED"]
+    made["sockaddr"][:, 0] = 2
+    made["sockaddr"][:, 3] = made["dport"]
+    return made
+
+
+def drained(made: Array) -> Kinds:
+    """What a lane makes of these records."""
+    native = ffi.new("struct co_lane *")
+    lane = Lane(native, 1, RECORD, len(made))
+    data = ffi.from_buffer(made)
+    for i in range(len(made)):
+        lib.co_keep(native, data + i * RECORD.itemsize)
+    return lane.take()
+
+
+def test_kinds_are_what_differs_beside_the_attempts_own() -> None:
+    found = drained(records())
+    assert found.codes is not None
+    assert (found.codes.tolist(), len(found.records)) == ([0, 1] * (COUNT // 2), 2)
+    assert found.own["id"].tolist() == list(range(COUNT))
+
+
+def test_columns_are_the_same() -> None:
+    made = records()
+    decoder = Decoder(BTF)
+    decoder.offset()
+    by_kind, one_by_one = Columns(decoder, drained(made)).sources(), Columns(decoder, each(made)).sources()
+    assert list(by_kind) == list(one_by_one)
+    for name, source in one_by_one.items():
+        assert by_kind[name]().tolist() == source().tolist(), name
+
+
+def test_many_kinds_are_records_as_they_are() -> None:
+    made = records()
+    made["pid"] = np.arange(COUNT)
+    found = drained(made)
+    assert found.codes is None
+    assert found.records.tobytes() == made.tobytes()
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=COUNT), st.integers(1, 40))
+def test_nothing_is_lost(pids: list[int], most: int) -> None:
+    made = records(len(pids))
+    made["pid"] = np.array(pids) % most
+    found = drained(made)
+    assert found.whole().tobytes() == made.tobytes()
+    assert found.whole(slice(3, 7)).tobytes() == made[3:7].tobytes()
+
+
+def test_a_lane_can_be_filled_again_while_a_batch_is_kept() -> None:
+    native = ffi.new("struct co_lane *")
+    lane = Lane(native, 1, RECORD, COUNT)
+    kept = []
+    for turn in range(3):
+        made = records()
+        made["pid"] = np.arange(COUNT) + turn
+        data = ffi.from_buffer(made)
+        lib.co_begin(native)
+        for i in range(COUNT):
+            lib.co_keep(native, data + i * RECORD.itemsize)
+        kept.append((lane.take(), made))
+    for taken, made in kept:
+        assert taken.whole().tobytes() == made.tobytes()
+
+
+def test_a_swapped_address_is_its_own_attempts() -> None:
+    made = records()
+    made["flags"] |= FLAGS["FLAG_SWAPPED"]
+    decoder = Decoder(BTF)
+    copies = np.zeros(1, BTF.layout("copy").dtype)
+    copies["id"], copies["sockaddr"][:, 0], copies["sockaddr"][:, 4:8] = 5, 2, 9
+    decoder.copies.add(copies)
+    swapped = decoder.batch(drained(made)).column("connect.swapped").tolist()
+    assert [i for i, value in enumerate(swapped) if value is not None and "9.9.9.9" in value["used"]] == [5]
