@@ -46,7 +46,7 @@ KNOWN = {
 
 # Who may import what is heavy; everybody else gets it through them, or not at all.
 ONLY = {
-    "callout._native": {"batch", "capture.kernel", "capture.identity", "doctor.programs"},
+    "callout._native": {"batch", "capture.kernel", "capture.kinds", "capture.identity", "doctor.programs"},
     "pyarrow": {"arrow_columns", "sinks.arrow", "sinks.parquet", "capture.files"},
     "polars": {"columnar"},
 }

@@ -1,6 +1,6 @@
 """The live source: loads the BPF programs, drains their ring, hands out batches.
 
-Rule of this file: the only user of ``_native`` besides ``batch.distinct``. It moves records and counts
+Rule of this file: it moves records and counts
 losses; what the values mean is decided in ``columns``.
 """
 
