@@ -29,6 +29,8 @@ LAYERS = (
             "probes",
             "origin",
             "topics",
+            "computed",
+            "story",
         ),
     ),
     (

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from callout import __version__
-from callout.cli import doctor, explain, trace
+from callout.cli import doctor, explain, trace, why
 from callout.cli.streams import discard, flush_output, say, unwritten
 from callout.errors import CalloutError, UsageError
 
-COMMANDS = (trace, explain, doctor)
+COMMANDS = (trace, why, explain, doctor)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what only writing can lead to
 
 

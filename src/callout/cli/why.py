@@ -1,0 +1,207 @@
+"""The root cause of failed attempts, in sentences, with the evidence and what to do next.
+
+Without TARGET: the failed attempts of this host, grouped by cause and destination, worst first; live until Ctrl-C or
+--for, or those of a file. With TARGET: the story of its latest failed attempt, step by step; live, it waits for one.
+
+    callout why --for 30s                    what fails on this host within half a minute
+    callout why --from trace.ndjson          what failed in a recording (needs no privileges)
+    callout why nginx                        the next failure of processes with that name
+    callout why 10.0.0.7:5432                the next failure of whoever calls that address and port
+    callout why unix:/run/docker.sock        the same for a socket file
+    callout why 1234 --from trace.parquet    the latest failure of process 1234 in a recording
+
+TARGET is a PID, a process name, HOST:PORT, HOST, unix:PATH, or the connect.id of an attempt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TextIO
+
+from callout.cli import options
+from callout.cli.streams import say
+from callout.errors import CalloutError, NotPermittedError, UsageError
+
+if TYPE_CHECKING:
+    from callout.pipeline import Source, Stop
+    from callout.story.group import Groups
+    from callout.story.model import Story
+    from callout.story.target import Target
+
+WITHOUT = "without privileges: --from FILE explains what somebody else recorded (callout trace -w FILE)"
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("target", nargs="?", metavar="TARGET", help="whose failure: see above")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        help="attempts from a file (ndjson, arrow, parquet; - for standard input) instead of live ones",
+    )
+    parser.add_argument(
+        "--for",
+        dest="seconds",
+        type=options.duration,
+        metavar="DURATION",
+        help="watch that long: 10, 500ms, 2m, 1h (default: until Ctrl-C; with TARGET until it has failed)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "ndjson"),
+        help="table (default on a terminal) or ndjson (default in a pipe)",
+    )
+    parser.add_argument("-w", "--write", metavar="FILE", help="to this file instead of standard output")
+    parser.add_argument(
+        "--ready-file", metavar="PATH", help="created once everything is attached, for scripts"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watches or reads, and tells."""
+    from callout.story import Groups
+    from callout.story.target import parse
+
+    target = None if args.target is None else resolved(parse(args.target))
+    if args.source and (args.seconds or args.ready_file):
+        raise UsageError("--from reads a file: --for and --ready-file are for live attempts")
+    if target and target.pid is not None and not args.source:
+        options.check_process([target.pid])
+    groups = Groups()
+    with ExitStack() as stack:
+        out = stack.enter_context(opened(args.write))
+        watch(args, stack, target, groups)
+        lines = told(args, target, groups, out)
+        for line in lines:
+            print(line, file=out)
+    return 0
+
+
+def opened(path: str | None) -> Any:
+    """Where the result goes, before anything starts. Raises UsageError."""
+    from contextlib import nullcontext
+
+    if path in (None, "-"):
+        if sys.stdout is None:
+            raise UsageError("standard output is closed", "use -w FILE")
+        return nullcontext(sys.stdout)
+    try:
+        return open(path, "w", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", "give another place") from error
+
+
+def watch(args: argparse.Namespace, stack: ExitStack, target: Target | None, groups: Groups) -> None:
+    """Gathers failed attempts until there is a reason to stop."""
+    from callout import pipeline
+    from callout.summary import Summary
+
+    stop = pipeline.Stop()
+    summary = Summary()
+    source = opened_source(args, stack, target, stop)
+    stop.on_signals()
+    if args.seconds:
+        stop.after(args.seconds)
+    if target is not None and not args.source:
+        stop.when(lambda: groups.failed > 0)
+    for batch in pipeline.flow(source, summary, stop):
+        if len(batch):
+            groups.add(row for row in batch.rows() if target is None or target.matches(row))
+    for line in summary.lines()[1:] if summary.lost else ():
+        say(line)
+
+
+def opened_source(args: argparse.Namespace, stack: ExitStack, target: Target | None, stop: Stop) -> Source:
+    """A recording, or this host."""
+    if args.source:
+        from callout.capture.files import open_file
+
+        return stack.enter_context(open_file(args.source, stop.now))
+    from callout.capture import privileges
+    from callout.capture.kernel import KernelSource
+    from callout.cli.places import create
+    from callout.narrowing import Narrowing
+
+    narrowing = Narrowing(outcome="failure") if target is None else target.narrowing()
+    try:
+        privileges.check()
+    except NotPermittedError as error:
+        raise NotPermittedError(error.message, f"{error.remedy}\n  {WITHOUT}") from error
+    source = stack.enter_context(KernelSource(narrowing, urgent=True))
+    if args.ready_file:
+        create(args.ready_file)
+    if sys.stderr is not None and sys.stderr.isatty():
+        whose = "failed attempts" if target is None else f"a failed attempt: {target.text}"
+        ends = "" if args.seconds else " (Ctrl-C ends it)"
+        say(f"callout: watching for {whose}{ends}")
+    return source
+
+
+def told(args: argparse.Namespace, target: Target | None, groups: Groups, out: TextIO) -> Iterator[str]:
+    """The lines of the result. Raises CalloutError where a target has no failed attempt."""
+    from callout.story import render
+
+    terminal = out is sys.stdout and out.isatty()
+    columns = shutil.get_terminal_size((80, 24)).columns if terminal else 80
+    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    table = args.output == "table" or (args.output is None and terminal)
+    found = groups.worst_first()
+    if target is None:
+        if not table:
+            yield from (json.dumps(render.group_row(group)) for group in found)
+            return
+        if not found:
+            say(f"callout: no attempt failed ({groups.others:,} did not, {groups.habits:,} client habits)")
+        yield from render.group_lines(found, columns, color)
+        return
+    if not found:
+        raise nothing(target, groups)
+    story = latest(found)
+    if table:
+        yield from render.story_lines(story, columns, color)
+        rest = groups.failed - 1
+        if rest:
+            yield f"\n  {rest:,} more like it or by the same: `callout why` without a target lists all causes"
+    else:
+        yield json.dumps(render.story_row(story))
+
+
+def latest(groups: Iterable[Any]) -> Story:
+    """The story of the latest attempt of all groups."""
+    group = max(groups, key=lambda group: group.last or 0)
+    story: Story = group.story()
+    return story
+
+
+def nothing(target: Target, groups: Groups) -> CalloutError:
+    """Why there is no story."""
+    if groups.others:
+        return CalloutError(
+            f"no attempt of {target.text} failed: {groups.others:,} succeeded or are still under way"
+        )
+    return CalloutError(
+        f"no failed attempt of {target.text} was seen",
+        "make it fail while this runs, or record it: callout trace -w FILE, then callout why --from FILE",
+    )
+
+
+def resolved(target: Target) -> Target:
+    """A target with the addresses of its host's name. A name that cannot be resolved may still be in the rows."""
+    import socket
+    from dataclasses import replace
+
+    if target.host is None or target.addresses:
+        return target
+    try:
+        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return target
+    return replace(target, addresses=frozenset(str(entry[4][0]) for entry in found))

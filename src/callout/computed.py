@@ -1,0 +1,134 @@
+"""What this host's settings make of an attempt: how long it waits, how many SYNs, how many ports there are.
+
+Rule of this file: pure arithmetic over settings that somebody else has read; no clock, no files. Each function names
+the kernel code that it follows, and the tests compare it with what a kernel does.
+
+Sources: tcp_write_timeout, retransmits_timed_out, tcp_model_timeout and tcp_retransmit_timer in net/ipv4/tcp_timer.c;
+__inet_hash_connect in net/ipv4/inet_hashtables.c; Documentation/networking/ip-sysctl.rst.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RTO_INITIAL = 1.0  # seconds: TCP_TIMEOUT_INIT, include/net/tcp.h; a sockops program may set another one
+RTO_MAX = 120.0  # seconds: TCP_RTO_MAX; since 6.15 the sysctl tcp_rto_max_ms, where it is there
+TRIES_MOST = 255  # TCP_SYNCNT and tcp_syn_retries end far below
+
+
+@dataclass(frozen=True)
+class SynSettings:
+    """What decides how long a TCP attempt without an answer lasts.
+
+    ``retries``: net.ipv4.tcp_syn_retries, or the socket's TCP_SYNCNT. ``linear``: tcp_syn_linear_timeouts (6.5 and
+    later; 0 before). ``rto_max``, ``user_timeout`` (TCP_USER_TIMEOUT; None: not set) in seconds.
+    """
+
+    retries: int = 6
+    linear: int = 0
+    rto_initial: float = RTO_INITIAL
+    rto_max: float = RTO_MAX
+    user_timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class SynSchedule:
+    """When each SYN leaves, in seconds from the first (which is 0), and when the kernel gives up: ETIMEDOUT."""
+
+    sent: tuple[float, ...]
+    gives_up: float
+
+
+def syn_schedule(s: SynSettings) -> SynSchedule:
+    """The SYNs of an attempt that nobody answers.
+
+    The timer fires after each RTO. It gives up when as many SYNs were sent again as retries and linear timeouts
+    allow, or once the time has passed that the retries alone would have taken (or TCP_USER_TIMEOUT): so linear
+    timeouts lengthen a long wait by their number of seconds, and a short one not at all.
+    """
+    sent, now, rto = [0.0], 0.0, s.rto_initial
+    limit = s.user_timeout if s.user_timeout else model_timeout(s.retries, s.rto_initial, s.rto_max)
+    wait = rto
+    while True:
+        now += wait
+        again = len(sent) - 1
+        if again >= s.retries + s.linear or (again and now >= limit) or again >= TRIES_MOST:
+            return SynSchedule(tuple(sent), now)
+        sent.append(now)
+        if len(sent) - 1 > s.linear:
+            rto = min(rto * 2, s.rto_max)
+        wait = rto
+        if s.user_timeout:  # tcp_clamp_rto_to_user_timeout
+            wait = min(rto, max(s.user_timeout - now, 0.001))
+
+
+def model_timeout(boundary: int, rto_base: float, rto_max: float) -> float:
+    """Seconds that ``boundary`` doublings take, as tcp_model_timeout has it."""
+    threshold = int(rto_max / rto_base).bit_length() - 1
+    if boundary <= threshold:
+        return ((2 << boundary) - 1) * rto_base
+    return ((2 << threshold) - 1) * rto_base + (boundary - threshold) * rto_max
+
+
+@dataclass(frozen=True)
+class PortUse:
+    """Local ports for calls without bind(2) to one destination. ``taken`` are those in use towards it."""
+
+    low: int
+    high: int
+    reserved: int
+    taken: int
+
+    @property
+    def available(self) -> int:
+        """Ports of net.ipv4.ip_local_port_range that are not reserved."""
+        return max(0, self.high - self.low + 1 - self.reserved)
+
+    @property
+    def left(self) -> int:
+        """Those that one destination can still be called from."""
+        return max(0, self.available - self.taken)
+
+    @property
+    def share(self) -> float:
+        """Part of them that is taken, 0 to 1."""
+        return min(1.0, self.taken / self.available) if self.available else 1.0
+
+
+def reserved_ports(text: str, low: int, high: int) -> int:
+    """How many ports of a range net.ipv4.ip_local_reserved_ports takes away: ``8080,9000-9010``."""
+    taken: set[int] = set()
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        taken.update(range(max(low, int(first)), min(high, int(last or first)) + 1))
+    return len(taken)
+
+
+def backlog(asked: int, somaxconn: int) -> int:
+    """Connections that wait for accept(2) at most: listen(2) is cut to net.core.somaxconn, without an error.
+
+    A queue is full only when it holds more than that (sk_acceptq_is_full), so it takes one more.
+    """
+    return min(asked, somaxconn) + 1
+
+
+FASTOPEN = (
+    (0x1, "for calls"),
+    (0x2, "for listeners"),
+    (0x4, "without a cookie, for calls"),
+    (0x200, "without a cookie, for listeners"),
+    (0x400, "for all listeners, asked or not"),
+)
+
+
+def fastopen(value: int) -> list[str]:
+    """What net.ipv4.tcp_fastopen allows, in words; an empty list: nothing."""
+    return [words for bit, words in FASTOPEN if value & bit]
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: ``3 s``, ``127 s``, ``2.5 s``, ``15 min 24 s``."""
+    if value >= 600:
+        minutes, rest = divmod(round(value), 60)
+        return f"{minutes} min" + (f" {rest} s" if rest else "")
+    return f"{value:.0f} s" if abs(value - round(value)) < 0.05 else f"{value:.1f} s"
