@@ -36,14 +36,16 @@
 #endif
 
 #define MAX_LINKS 128
+#define MAX_RINGS 4
 
 struct callout {
 	struct bpf_object *object;
 	struct bpf_link *links[MAX_LINKS];
 	int nlinks;
-	struct ring_buffer *ring;
+	struct ring_buffer *rings[MAX_RINGS];
+	int nrings;
 	unsigned long long *bell;
-	unsigned long *consumer, *producer;
+	unsigned long *consumer, *producer; /* of the ring that has the bell */
 	int epoll;
 	struct co_lane *lanes; /* during co_drain only */
 	int nlanes;
@@ -296,12 +298,12 @@ static int collect(void *context, void *data, size_t size)
 	for (int i = 0; i < c->nlanes; i++) {
 		struct co_lane *lane = &c->lanes[i];
 
-		if (lane->kind != kind || lane->size > size)
+		if (lane->kind != kind || size < lane->least)
 			continue;
 		if (lane->own) {
 			co_keep(lane, data);
 		} else {
-			memcpy(lane->buffer + (size_t)lane->rows * lane->size, data, lane->size);
+			memcpy(lane->buffer + (size_t)lane->rows * lane->size, data, size < lane->size ? size : lane->size);
 			lane->rows++;
 		}
 		/* libbpf counts this record as consumed also when we stop here */
@@ -318,7 +320,19 @@ static void *map_page(int fd, int protection, size_t offset)
 	return page == MAP_FAILED ? NULL : page;
 }
 
-int co_ring(struct callout *c, const char *ring, const char *bell)
+int co_ring(struct callout *c, const char *name)
+{
+	struct bpf_map *map = find_map(c, name);
+
+	if (!map)
+		return -ENOENT;
+	if (c->nrings == MAX_RINGS)
+		return -E2BIG;
+	c->rings[c->nrings] = ring_buffer__new(bpf_map__fd(map), collect, c, NULL);
+	return c->rings[c->nrings] ? c->nrings++ : -errno;
+}
+
+int co_bell(struct callout *c, const char *ring, const char *bell)
 {
 	struct bpf_map *ring_map = find_map(c, ring), *bell_map = find_map(c, bell);
 	struct epoll_event edge = { .events = EPOLLIN | EPOLLET };
@@ -327,9 +341,6 @@ int co_ring(struct callout *c, const char *ring, const char *bell)
 	if (!ring_map || !bell_map)
 		return -ENOENT;
 	fd = bpf_map__fd(ring_map);
-	c->ring = ring_buffer__new(fd, collect, c, NULL);
-	if (!c->ring)
-		return -errno;
 	/* Page 0 of a ring is the consumer's position, page 1 the producer's (kernel/bpf/ringbuf.c). */
 	c->consumer = map_page(fd, PROT_READ, 0);
 	c->producer = map_page(fd, PROT_READ, sysconf(_SC_PAGESIZE));
@@ -370,15 +381,17 @@ int co_wait(struct callout *c, int idle_ms, int gather_ms, unsigned int level)
 	return n;
 }
 
-int co_drain(struct callout *c, struct co_lane *lanes, int count)
+int co_drain(struct callout *c, int ring, struct co_lane *lanes, int count)
 {
 	int n, total = 0;
 
+	if (ring < 0 || ring >= c->nrings)
+		return -ENOENT;
 	c->lanes = lanes;
 	c->nlanes = count;
 	for (int i = 0; i < count; i++)
 		co_begin(&lanes[i]);
-	n = ring_buffer__consume(c->ring);
+	n = ring_buffer__consume(c->rings[ring]);
 	c->lanes = NULL;
 	c->nlanes = 0;
 	if (n < 0 && n != -ENOSPC)
@@ -472,7 +485,8 @@ void co_close(struct callout *c)
 		munmap(c->consumer, sysconf(_SC_PAGESIZE));
 	if (c->epoll >= 0)
 		close(c->epoll);
-	ring_buffer__free(c->ring);
+	while (c->nrings)
+		ring_buffer__free(c->rings[--c->nrings]);
 	bpf_object__close(c->object);
 	free(c);
 }

@@ -7,7 +7,8 @@
 struct callout;
 
 /*
- * One kind of record to collect: where its rows go, how many fit, how many came.
+ * One kind of record to collect: where its rows go, how many fit, how many came. A record may be sent without the
+ * unused end of its last member, but not shorter than `least`; what stood at that end in the buffer then stays.
  *
  * With `own`, records that differ only in their bytes from own_begin to own_end are kept once: `buffer` gets the first
  * of each kind, `kinds` says how many, codes[i] is the kind of row i, and `own` its bytes up to own_end. Exact; where
@@ -16,6 +17,7 @@ struct callout;
 struct co_lane {
 	unsigned int kind;
 	unsigned int size;
+	unsigned int least;
 	unsigned int room;
 	unsigned int rows;
 	char *buffer;
@@ -48,12 +50,14 @@ int co_iterate(struct callout *c, const char *program);
 /* How often a program was skipped because another ran on the same CPU; needs kernel 5.12. */
 long long co_missed(struct callout *c, const char *program);
 
-/* Starts reading a ring; the bell is a mapped array whose first u64 is the fill level that wakes us. */
-int co_ring(struct callout *c, const char *ring, const char *bell);
+/* Starts reading a ring; returns its number for co_drain. */
+int co_ring(struct callout *c, const char *ring);
+/* The ring that co_wait sleeps on; the bell is a mapped array whose first u64 is the fill level that wakes us. */
+int co_bell(struct callout *c, const char *ring, const char *bell);
 /* Waits for a first record up to idle_ms, then lets more gather up to gather_ms or until `level` bytes are in the ring. */
 int co_wait(struct callout *c, int idle_ms, int gather_ms, unsigned int level);
-/* Moves ready records into their lanes until the ring is empty or a lane is full. Returns the number of records. */
-int co_drain(struct callout *c, struct co_lane *lanes, int count);
+/* Moves ready records of a ring into their lanes until it is empty or a lane is full. Returns the number of records. */
+int co_drain(struct callout *c, int ring, struct co_lane *lanes, int count);
 
 /* One value of a map; per-CPU maps give one value per possible CPU, each padded to 8 bytes. */
 int co_lookup(struct callout *c, const char *map, const void *key, void *value);

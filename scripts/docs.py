@@ -23,7 +23,7 @@ import numpy as np
 from callout import cause, cli, errors, lab, origin, schema, topics, verdict
 from callout.btf import Btf
 from callout.capture.columns import Decoder
-from callout.capture.kernel import read_object
+from callout.capture.loading import read_object
 from callout.capture.tiers import SOCKET_PROGRAMS, TIERS, Tier
 from callout.doctor.paths import PATHS
 from callout.doctor.paths import Path as Way

@@ -13,7 +13,7 @@ import pytest
 
 from callout.btf import Btf, Layout
 from callout.capture.columns import Decoder
-from callout.capture.kernel import read_object
+from callout.capture.loading import read_object
 from callout.schema import FIELD_TYPES, ordered
 
 pytestmark = pytest.mark.object

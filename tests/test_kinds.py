@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from callout.batch import Array
 from callout.btf import Btf
 from callout.capture.columns import Columns, Decoder
-from callout.capture.kernel import read_object
+from callout.capture.loading import read_object
 from callout.capture.kinds import Kinds, Lane, each
 
 BTF = Btf.of_object(read_object())

@@ -13,7 +13,7 @@ HOME = Path(callout.__file__).parent
 # Each layer may import those below it and its own. A name stands for the module or package and all inside.
 LAYERS = (
     ("faces", ("cli", "library", "__init__", "__main__")),
-    ("pipeline", ("pipeline", "laboratory")),
+    ("pipeline", ("pipeline", "enrichment", "laboratory")),
     ("parts", ("capture", "enrich", "sinks", "lab", "doctor")),
     (
         "knowledge",
@@ -48,7 +48,16 @@ KNOWN = {
 
 # Who may import what is heavy; everybody else gets it through them, or not at all.
 ONLY = {
-    "callout._native": {"batch", "capture.kernel", "capture.kinds", "capture.identity", "doctor.programs"},
+    "callout._native": {
+        "batch",
+        "capture.channels",
+        "capture.constants",
+        "capture.identity",
+        "capture.kernel",
+        "capture.kinds",
+        "capture.loading",
+        "doctor.programs",
+    },
     "pyarrow": {"arrow_columns", "sinks.arrow", "sinks.parquet", "capture.files"},
     "polars": {"columnar"},
 }

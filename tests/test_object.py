@@ -16,7 +16,7 @@ import pytest
 
 from callout import verdict
 from callout.btf import DECL_TAG, ENUM, STRUCT, Btf, Layout, elf_section
-from callout.capture import columns, judging, kernel, tiers
+from callout.capture import columns, judging, loading, tiers
 from callout.narrowing import ROOM
 
 pytestmark = pytest.mark.object
@@ -29,7 +29,7 @@ SHARED = re.findall(r"^struct (\w+) \{", (SOURCE / "record.h").read_text(), re.M
 
 @pytest.fixture(scope="module")
 def data() -> bytes:
-    return kernel.read_object()
+    return loading.read_object()
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def test_what_is_there_already_stays() -> None:
 @pytest.mark.object
 def test_every_way_in_is_described() -> None:
     from callout.btf import Btf
-    from callout.capture.kernel import read_object
+    from callout.capture.loading import read_object
 
     ways = {name.removeprefix("ENTRY_").lower() for name in Btf.of_object(read_object()).enum("entry_path")}
     assert {fact.entry for fact in origin.facts()} == ways

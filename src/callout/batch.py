@@ -138,13 +138,21 @@ Source: TypeAlias = Column | Callable[[], Column]
 class Batch:
     """Attempts as named columns of equal length. Names are those of ``callout.schema``.
 
-    ``steady``: every batch of its source has these columns, and in these widths.
+    ``steady``: every batch of its source has these columns, and in these widths. ``keys``: what enrichers look
+    up by, of a live source: columns that no sink, filter or row ever sees.
     """
 
-    def __init__(self, length: int, columns: Mapping[str, Source], steady: bool = False) -> None:
+    def __init__(
+        self,
+        length: int,
+        columns: Mapping[str, Source],
+        steady: bool = False,
+        keys: Mapping[str, Source] | None = None,
+    ) -> None:
         self.steady = steady
         self._length = length
         self._columns: dict[str, Source] = dict(columns)
+        self._keys: dict[str, Source] = dict(keys or {})
 
     def __len__(self) -> int:
         return self._length
@@ -156,10 +164,16 @@ class Batch:
 
     def column(self, name: str) -> Column:
         """One column, computed now if it was not yet. Raises KeyError if this batch does not have it."""
-        source = self._columns[name]
-        if not isinstance(source, Plain | Coded):
-            source = self._columns[name] = source()
-        return source
+        return _computed(self._columns, name)
+
+    @property
+    def key_names(self) -> list[str]:
+        """The keys there are; none where the rows are not of a live source."""
+        return list(self._keys)
+
+    def key(self, name: str) -> Column:
+        """One of the keys, computed now if it was not yet. Raises KeyError if this batch does not have it."""
+        return _computed(self._keys, name)
 
     def __contains__(self, name: str) -> bool:
         return name in self._columns
@@ -172,10 +186,11 @@ class Batch:
         """The rows that ``index`` (a mask or row numbers) selects. Columns not yet computed stay so."""
         rows = np.flatnonzero(index) if index.dtype == np.bool_ else index
 
-        def later(name: str) -> Callable[[], Column]:
-            return lambda: self.column(name).take(rows)
+        def later(of: Callable[[str], Column], name: str) -> Callable[[], Column]:
+            return lambda: of(name).take(rows)
 
-        return Batch(len(rows), {name: later(name) for name in self._columns}, self.steady)
+        columns = {name: later(self.column, name) for name in self._columns}
+        return Batch(len(rows), columns, self.steady, {name: later(self.key, name) for name in self._keys})
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One flat dictionary per attempt, with the fields that have a value."""
@@ -196,14 +211,21 @@ class Batch:
         return columnar.to_polars(self)
 
 
+def _computed(sources: dict[str, Source], name: str) -> Column:
+    source = sources[name]
+    if not isinstance(source, Plain | Coded):
+        source = sources[name] = source()
+    return source
+
+
 def concatenate(batches: Sequence[Batch]) -> Batch:
     """One batch with the rows of all, in order; columns that a batch lacks have no value there."""
     batches = [batch for batch in batches if len(batch)]  # one without rows has nothing to say about columns
     names = list(dict.fromkeys(name for batch in batches for name in batch.names))
+    keys = list(dict.fromkeys(name for batch in batches for name in batch.key_names))
     length = sum(len(batch) for batch in batches)
 
-    def join(name: str) -> Column:
-        parts = [batch.column(name) if name in batch else None for batch in batches]
+    def join(parts: Sequence[Column | None]) -> Column:
         if all(isinstance(part, Plain) for part in parts):
             plain = [part for part in parts if isinstance(part, Plain)]
             data = np.concatenate([part.data for part in plain])
@@ -226,4 +248,10 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
                 kept[key] = value
         return Coded(np.array([-1 if key is None else key for key in keys], np.int32), kept)
 
-    return Batch(length, {name: (lambda name=name: join(name)) for name in names})  # type: ignore[misc]
+    def column(name: str) -> Callable[[], Column]:
+        return lambda: join([batch.column(name) if name in batch else None for batch in batches])
+
+    def key(name: str) -> Callable[[], Column]:
+        return lambda: join([batch.key(name) if name in batch.key_names else None for batch in batches])
+
+    return Batch(length, {name: column(name) for name in names}, keys={name: key(name) for name in keys})

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from callout.batch import Batch
 from callout.capture.kernel import KernelSource
+from callout.enrichment import Enrichment
 from callout.narrowing import Narrowing, compile_wanted
 from callout.pipeline import Stop, flow
 from callout.summary import Summary
@@ -25,12 +26,14 @@ class trace:
         self, filter: str = "", seconds: float | None = None, narrowing: Narrowing | None = None
     ) -> None:
         self._wanted = compile_wanted(narrowing or Narrowing(), filter, live=True)
-        self._source = KernelSource(self._wanted.kernel)
+        self._enrichment = Enrichment()
+        self._source = KernelSource(self._wanted.kernel, listeners=self._enrichment.listeners)
         self._seconds = seconds
         self.summary = Summary()
 
     def __enter__(self) -> trace:
         self._source.__enter__()
+        self._enrichment.begin(self._source.btf)
         self._stop = Stop(self._seconds)
         return self
 
@@ -38,12 +41,13 @@ class trace:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self._source.close()
+        self._enrichment.__exit__(kind, error, tb)
 
     def stop(self) -> None:
         """Ends the iteration after what is already recorded."""
         self._stop.requested = True
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in flow(self._source, self.summary, self._stop, self._wanted.mask):
+        for batch in flow(self._source, self.summary, self._stop, self._wanted.mask, True, self._enrichment):
             if len(batch):
                 yield batch

@@ -21,6 +21,7 @@ from callout.summary import Summary
 
 if TYPE_CHECKING:
     from callout.batch import Array
+    from callout.enrichment import Enrichment
     from callout.sinks import Sink
 
 AGAIN = 0.25  # seconds: timeout(1) sends its signal twice at once, to the command and then to its group
@@ -93,10 +94,12 @@ def flow(
     stop: Stop,
     mask: Callable[[Batch], Array] | None = None,
     all_rows: bool = True,
+    enrichment: Enrichment | None = None,
 ) -> Iterator[Batch]:
     """The rows asked for, batch by batch, until there is a reason to stop, and those that are left then.
 
-    Client habits get their name before the mask sees them; without ``all_rows`` they are set aside after it.
+    ``enrichment`` adds its columns (live sources only), and client habits get their name, before the mask sees
+    them; without ``all_rows`` habits are set aside after it.
     Everything that the source yields is counted: as rows, as habits set aside, or as hidden where the mask or
     ``stop.count`` keeps it back. An empty batch says that time has passed. The summary is complete once the
     iterator has ended.
@@ -108,6 +111,8 @@ def flow(
     def passing(batch: Batch) -> Batch:
         nonlocal room
         if len(batch):
+            if enrichment is not None:
+                enrichment.add(batch)
             patterns.mark(batch)
         if len(batch) and mask is not None:
             wanted = mask(batch)
@@ -144,6 +149,7 @@ def run(
     stop: Stop,
     mask: Callable[[Batch], Array] | None = None,
     all_rows: bool = True,
+    enrichment: Enrichment | None = None,
 ) -> None:
     """Moves everything from source to sink, as ``flow`` says. What is left when it stops is written too.
 
@@ -151,7 +157,7 @@ def run(
     """
     failure: Exception | None = None
     unwritten = Summary()
-    for batch in flow(source, summary, stop, mask, all_rows):
+    for batch in flow(source, summary, stop, mask, all_rows, enrichment):
         if failure is None:
             try:
                 sink.write(batch)

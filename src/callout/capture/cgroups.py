@@ -6,8 +6,13 @@ Documentation/admin-guide/cgroup-v2.rst.
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from callout.errors import NotPermittedError, UsageError
 
 
 def hierarchy(mounts: str | None = None) -> str | None:
@@ -17,3 +22,31 @@ def hierarchy(mounts: str | None = None) -> str | None:
         if len(fields) > 2 and fields[2] == "cgroup2":
             return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[1])  # proc_mounts(5)
     return None
+
+
+def path_of(path: str | None) -> str:
+    """The directory of a cgroup v2, given absolute or relative to the hierarchy's root (None: the root)."""
+    root = hierarchy()
+    if root is None:
+        raise NotPermittedError("no cgroup v2 hierarchy is mounted", "mount -t cgroup2 none /sys/fs/cgroup")
+    if path is None:
+        return root
+    full = path if path.startswith(root) else os.path.join(root, path.lstrip("/"))
+    if not os.path.isdir(full):
+        raise UsageError(f"there is no cgroup {path}", f"give a directory below {root}")
+    return full
+
+
+@contextmanager
+def directory(path: str | None) -> Iterator[int]:
+    """A descriptor of a cgroup's directory, for programs that attach there; -1 where no hierarchy is mounted."""
+    try:
+        full = path_of(path)
+    except NotPermittedError:
+        yield -1
+        return
+    fd = os.open(full, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

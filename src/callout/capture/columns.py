@@ -44,6 +44,7 @@ TRANSPORTS = {
     136: "udplite",
     262: "mptcp",
 }
+PROCESS = np.dtype([("start", "u8"), ("pid", "u4")])
 
 
 class Decoder:
@@ -85,7 +86,8 @@ class Decoder:
             return EMPTY
         if (kinds.records["flags"] & self.flags["FLAG_SWAPPED"]).any():
             kinds = each(kinds.whole())  # the kernel's copy of an address is found by the attempt's id
-        return Batch(len(kinds), Columns(self, kinds).sources(), steady=True)
+        columns = Columns(self, kinds)
+        return Batch(len(kinds), columns.sources(), steady=True, keys=columns.keys())
 
     def warm(self, records: Records) -> None:
         """Runs every column once, so that the first real batch does not pay for imports and first calls."""
@@ -190,6 +192,22 @@ class Columns:
             for name in found.keys() - OWN:
                 found[name] = self.spread(found[name])
         return found
+
+    def keys(self) -> dict[str, Callable[[], Column]]:
+        """What enrichers look up by. ``process``: (pid, start on CLOCK_BOOTTIME); ``cgroup``: its id."""
+        r = self.r
+
+        def process() -> Column:
+            keys = np.empty(len(r), PROCESS)
+            for name in PROCESS.names or ():
+                keys[name] = r[name]
+            return coded(keys, lambda key: tuple(key.tolist()))
+
+        found: dict[str, Callable[[], Column]] = {
+            "process": process,
+            "cgroup": lambda: coded(r["cgroup"], int),
+        }
+        return found if self._codes is None else {name: self.spread(found[name]) for name in found}
 
     def spread(self, source: Callable[[], Column]) -> Callable[[], Column]:
         """A column of all records from that of one of each kind."""

@@ -42,7 +42,8 @@ class Calls:
 
     def batch(self, records: Array) -> Batch:
         """A batch over ``records``, which must not change afterwards."""
-        return Batch(len(records), CallColumns(self._decoder, records, self).sources())
+        columns = CallColumns(self._decoder, records, self)
+        return Batch(len(records), columns.sources(), keys=columns.keys())
 
     def merged(self, attempts: Batch, records: Array) -> Batch:
         """Attempts and related calls in the order of time."""

@@ -16,6 +16,7 @@ from callout.errors import UsageError
 
 if TYPE_CHECKING:
     from callout.capture.files import FileSource
+    from callout.enrichment import Enrichment
     from callout.pipeline import Stop
 
 COLUMN = "connect.pattern"
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         source: pipeline.Source
         recorded: FileSource | None = None
+        enrichment: Enrichment | None = None
         if args.source:
             from callout.capture.files import open_file
 
@@ -77,9 +79,18 @@ def run(args: argparse.Namespace) -> int:
         stop.on_signals()  # not before: what was opened may have been a pipe without another end
         if not args.source:
             from callout.capture.kernel import KernelSource
+            from callout.enrichment import Enrichment
 
-            live = KernelSource(compiled.kernel, args.tier, urgent=True, related=bool(args.events))
+            enrichment = stack.enter_context(Enrichment())
+            live = KernelSource(
+                compiled.kernel,
+                args.tier,
+                urgent=True,
+                related=bool(args.events),
+                listeners=enrichment.listeners,
+            )
             source = stack.enter_context(live)
+            enrichment.begin(live.btf)
         begin = demonstration(stack, stop) if args.demo else None
         if args.ready_file:
             places.create(args.ready_file)
@@ -88,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         if args.seconds:
             stop.after(args.seconds)
         try:
-            pipeline.run(source, out, summary, stop, compiled.mask, shows_habits(args, out))
+            pipeline.run(source, out, summary, stop, compiled.mask, shows_habits(args, out), enrichment)
             out.close(summary)
         finally:
             if recorded is not None and recorded.truncated:

@@ -38,22 +38,25 @@ def native() -> Native:
     """The real one. Raises ImportError or OSError where libbpf or the BPF object is missing."""
     from callout._native import ffi, lib
     from callout.btf import Btf
-    from callout.capture import kernel
+    from callout.capture.cgroups import directory
+    from callout.capture.constants import constants_for
+    from callout.capture.kernel import KernelSource
+    from callout.capture.loading import Loaded, read_object
     from callout.narrowing import Narrowing
 
-    constants = kernel.constants_for(Narrowing(), Btf.of_object(kernel.read_object()).layout("narrowing"))
+    constants = constants_for(Narrowing(), Btf.of_object(read_object()).layout("narrowing"))
 
     def attempt(program: Program) -> None:
-        loaded = kernel.Loaded((program,), constants, os.sysconf("SC_PAGESIZE"))
+        loaded = Loaded((program,), constants)
         try:
             if program is not LEFTOVER:  # which is run, not attached
-                with kernel.cgroup_directory(None) as cgroup:
+                with directory(None) as cgroup:
                     loaded.attach(program, cgroup)
         finally:
             loaded.close()
 
     def choose() -> str:
-        with kernel.KernelSource() as source:
+        with KernelSource() as source:
             assert source.tier is not None  # once entered, it has one
             return source.tier.name
 

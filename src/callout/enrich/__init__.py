@@ -1,4 +1,51 @@
-"""What is known about the values in a batch: who, where, what kind of place.
+"""What is known about an attempt beside the attempt itself: who made it, from where, to what name.
 
-Rule of this package: once per distinct value, never per row.
+Rule of this package: once per distinct key and batch, never per row; never in the way of the stream: what is not
+known when a row is written stays absent. One file per concern, and one line in ``enrichment.ENRICHERS``. Only for
+live sources: recorded rows have these columns already.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from callout.batch import Array, Batch
+    from callout.btf import Btf
+
+
+class Options(NamedTuple):
+    """What the user asked of enrichers. ``hash``: also the SHA-256 of executables."""
+
+    hash: bool = False
+
+
+class Enricher(Protocol):
+    """One concern. Made with ``Options``; used by one thread, in the order begin, then feed and add, then close.
+
+    ``kinds``: the kinds of records (``record.h``) that it wants from the kernel.
+    """
+
+    kinds: tuple[str, ...]
+
+    def begin(self, btf: Btf) -> None:
+        """Programs are attached: looks at what was there before. ``btf`` tells the constants of records."""
+        ...
+
+    def feed(self, kind: str, records: Array) -> None:
+        """Takes records; they are valid only during the call, and may lack the unused end of their last member."""
+        ...
+
+    def add(self, batch: Batch) -> None:
+        """Adds its columns: the same ones to each batch, computed when asked for. What may be gone
+        later is looked up now.
+        """
+        ...
+
+    def memory(self) -> dict[str, int]:
+        """Bytes that it keeps, by table; each is bounded."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of threads and connections."""
+        ...

@@ -1,0 +1,95 @@
+"""Which records come through which ring, and the arrays that they are moved into.
+
+Rule of this file: CHANNELS and RINGS are the whole list. A new kind of record is a struct in ``bpf/record.h``, a
+line here, and a handler for its records where the source is made. Attempts have a ring of their own, so that
+no storm of other records (forks, DNS answers) can push them out; losses are counted by kind in the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from callout._native import ffi, lib
+from callout.batch import Array
+from callout.btf import Btf
+from callout.capture.kinds import Lane
+from callout.capture.tiers import CONVERSATION, Program
+
+Handler: TypeAlias = Callable[[Any], None]
+
+ATTEMPT = "RECORD_ATTEMPT"
+ROOM = 16384  # attempts of one drain: 5 MiB
+RING = "ring"  # the one that the reader sleeps on; all others are emptied whenever it wakes, every 100 ms at least
+RINGS = {RING: 16 << 20}  # bytes, where a kind that comes through it is wanted
+
+
+class Channel(NamedTuple):
+    """One kind of record. ``loss``: what a summary calls those that were lost.
+
+    ``tail``: its last member, of which only the used part may be sent. ``programs``, ``maps``: what it takes to
+    have them.
+    """
+
+    kind: str
+    layout: str
+    ring: str = RING
+    room: int = ROOM
+    tail: str = ""
+    loss: str = ""
+    programs: tuple[Program, ...] = ()
+    maps: tuple[str, ...] = ()
+
+
+CHANNELS = (
+    Channel(ATTEMPT, "attempt"),
+    Channel("RECORD_COPY", "copy"),
+    Channel("RECORD_CALL", "call", loss="related calls lost", programs=CONVERSATION, maps=("talks",)),
+)
+
+
+class Drain:
+    """The reader of one ring: its channels, where their records go, and who takes them."""
+
+    def __init__(self, btf: Btf, channels: Sequence[Channel], handlers: Mapping[str, Handler]) -> None:
+        """``handlers``: by kind. They get arrays that are only valid during the call, those of attempts ``Kinds``."""
+        self.channels = tuple(channels)
+        self._handlers = [handlers[channel.kind] for channel in channels]
+        self._native = ffi.new("struct co_lane[]", len(channels))
+        kinds = btf.enum("record_kind")
+        self._arrays: list[Array | Lane] = []
+        for place, channel in enumerate(channels):
+            lane, kind, dtype = self._native[place], kinds[channel.kind], btf.layout(channel.layout).dtype
+            lane.least = dtype.itemsize
+            if channel.kind == ATTEMPT:
+                self._arrays.append(Lane(ffi.addressof(lane), kind, dtype, channel.room))
+                continue
+            array = np.zeros(channel.room, dtype)
+            self._arrays.append(array)
+            if channel.tail:
+                fields: Any = dtype.fields
+                lane.least = fields[channel.tail][1]
+            lane.kind, lane.size, lane.room = kind, dtype.itemsize, channel.room
+            lane.buffer = ffi.cast("char *", array.ctypes.data)
+
+    def run(self, handle: Any, ring: int) -> bool:
+        """Hands out what is ready; whether an array was full, so that there may be more. Raises OSError."""
+        count = lib.co_drain(handle, ring, self._native, len(self.channels))
+        if count < 0:
+            raise OSError(-count, os.strerror(-count))
+        full = False
+        for place, handler in enumerate(self._handlers if count else ()):
+            rows, array = self._native[place].rows, self._arrays[place]
+            full |= rows == self.channels[place].room
+            if rows:
+                handler(array.take() if isinstance(array, Lane) else array[:rows])
+        return full
+
+
+def smallest() -> dict[str, int]:
+    """Sizes of what not every trace needs: the least that a kernel takes."""
+    maps = [name for channel in CHANNELS for name in channel.maps]
+    return {**dict.fromkeys(RINGS, os.sysconf("SC_PAGESIZE")), **dict.fromkeys(maps, 1)}

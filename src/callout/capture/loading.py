@@ -1,0 +1,201 @@
+"""Loading the BPF object: the programs that this kernel takes, best tier first.
+
+Rule of this file: everything between the compiled object and attached programs. What is refused is a fact that
+is kept (``ProgramState``), and an error only where nothing can be traced without it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import NamedTuple
+
+import numpy as np
+
+from callout import verdict
+from callout._native import ffi, lib
+from callout.batch import Array
+from callout.capture.cgroups import directory
+from callout.capture.channels import smallest
+from callout.capture.tiers import ESSENTIAL, LEFTOVER, Program, Tier
+from callout.errors import NotPermittedError
+
+
+class ProgramState(NamedTuple):
+    """What became of one program: ``error`` is None when attached, else the kernel's or libbpf's words."""
+
+    program: Program
+    error: str | None
+
+
+def read_object() -> bytes:
+    """The compiled BPF object that is shipped with the package."""
+    return files("callout").joinpath("observe.bpf.o").read_bytes()
+
+
+def exists(program: Program) -> bool:
+    """Whether the running kernel has the tracepoint of a program; other hooks are found out by loading."""
+    kind, _, name = program.hook.partition("/")
+    return kind != "tp_btf" or bool(lib.co_has_tracepoint(name.encode()))
+
+
+def libbpf_error(action: str, number: int) -> str:
+    """One line for a failed libbpf call: the last meaningful line of its log, and the error."""
+    lines = [line.strip() for line in ffi.string(lib.co_log()).decode(errors="replace").splitlines()]
+    told = [
+        line
+        for line in lines
+        if "failed" in line.lower() or "error" in line.lower() or "not " in line.lower()
+    ]
+    reason = f"{verdict.errno_name(-number)} ({os.strerror(-number)})"
+    return f"{action}: {reason}" + (f"; {told[0].removeprefix('libbpf: ')}" if told else "")
+
+
+def check(action: str, result: int) -> int:
+    """The result of a native call. Raises OSError with libbpf's words where it failed."""
+    if result < 0:
+        raise OSError(-result, libbpf_error(action, result))
+    return result
+
+
+class Loaded:
+    """One loaded object with attached programs. Close it, and nothing of it is left in the kernel.
+
+    ``sizes``: entries of maps (bytes of rings) by name where they are not to be the smallest; None: as declared.
+    """
+
+    def __init__(
+        self, wanted: Sequence[Program], constants: Array, sizes: Mapping[str, int | None] | None = None
+    ) -> None:
+        self._data = read_object()
+        out = ffi.new("struct callout **")
+        check("opening the BPF object", lib.co_open(self._data, len(self._data), out))
+        self.handle = out[0]
+        self.programs = tuple(wanted)
+        try:
+            for program in wanted:
+                check(f"finding {program.name}", lib.co_want(self.handle, program.name.encode()))
+            blob = constants.tobytes()
+            check("setting constants", lib.co_constants(self.handle, b".rodata", blob, len(blob)))
+            for name, entries in {**smallest(), **(sizes or {})}.items():
+                if entries is None:
+                    continue
+                check(f"sizing {name}", lib.co_resize(self.handle, name.encode(), entries))
+            check("loading", lib.co_load(self.handle))
+        except OSError:
+            self.close()
+            raise
+
+    def attach(self, program: Program, cgroup: int = -1) -> None:
+        """Attaches one program; ``cgroup``: descriptor of its directory. Raises OSError with libbpf's words."""
+        check(f"attaching {program.hook}", lib.co_attach(self.handle, program.name.encode(), cgroup))
+
+    def detach(self) -> None:
+        """Detaches all programs; the maps stay readable."""
+        lib.co_detach(self.handle)
+
+    def iterate(self, program: Program) -> None:
+        """Runs an iterator program once. Raises OSError."""
+        result = lib.co_iterate(self.handle, program.name.encode())
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+
+    def missed(self) -> dict[str, int]:
+        """How often each program was skipped because another ran on the same CPU; negative where unknown."""
+        return {p.name: lib.co_missed(self.handle, p.name.encode()) for p in self.programs}
+
+    def lookup(self, name: str, key: int, value: Array) -> None:
+        """Reads one value of a map into ``value``."""
+        k = ffi.new("unsigned int *", key)
+        check(f"reading {name}", lib.co_lookup(self.handle, name.encode(), k, ffi.from_buffer(value)))
+
+    def values(self, name: str, key_size: int, value_size: int, room: int) -> Array:
+        """Up to ``room`` values of a hash map, as rows of bytes."""
+        values = np.zeros((room, value_size), np.uint8)
+        count = lib.co_values(self.handle, name.encode(), key_size, value_size, ffi.from_buffer(values), room)
+        return values[:count]
+
+    def close(self) -> None:
+        """Detaches and unloads everything."""
+        if self.handle:
+            lib.co_close(self.handle)
+            self.handle = ffi.NULL
+
+
+class Loader:
+    """Finds the best tier that loads here, with as much of what goes with it as loads and attaches.
+
+    ``beside``: programs that are wanted with every tier. ``late``: those of them that are attached last: there
+    are many, and a tier that fails fails before them. ``states`` says what became of each.
+    """
+
+    def __init__(
+        self,
+        constants: Array,
+        sizes: Mapping[str, int | None],
+        beside: Sequence[Program],
+        late: Sequence[Program] = (),
+        cgroup: str | None = None,
+    ) -> None:
+        self.states: list[ProgramState] = []
+        self._constants, self._sizes = constants, sizes
+        self._beside, self._late = tuple(beside), frozenset(late)
+        self._cgroup = cgroup
+
+    def best(self, tiers: Sequence[Tier]) -> tuple[Loaded, Tier]:
+        """The first tier that can be loaded and attached. Raises NotPermittedError where none can."""
+        refusals = []
+        for tier in tiers:
+            try:
+                return self._try(tier), tier
+            except OSError as error:
+                refusals.append(f"{tier.name}: {error.strerror}")
+        raise NotPermittedError(
+            "no tier of programs can be loaded here\n  " + "\n  ".join(refusals),
+            "`callout doctor` shows each program and why it is refused",
+        )
+
+    def _try(self, tier: Tier) -> Loaded:
+        """Loads a tier with all that goes with it, or as much as loads and attaches. OSError if the tier fails."""
+        wanted = (*tier.evidence, *self._beside)
+        self.states = [ProgramState(p, "this kernel has no such tracepoint") for p in wanted if not exists(p)]
+        extra = tuple(p for p in wanted if exists(p))
+        try:
+            loaded = Loaded((*extra, *tier.programs), self._constants, self._sizes)
+        except OSError:
+            Loaded(tier.programs, self._constants).close()  # the tier itself must load
+            extra = tuple(p for p in extra if self._loads(p))
+            loaded = Loaded((*extra, *tier.programs), self._constants, self._sizes)
+        try:
+            with directory(self._cgroup) as cgroup:
+                late = tuple(p for p in extra if p in self._late)
+                early = tuple(p for p in extra if p not in self._late)
+                for program in (*early, *tier.programs, *late):
+                    must = program in tier.programs or program.name in ESSENTIAL
+                    self._attach(loaded, program, cgroup, must)
+        except OSError:
+            loaded.close()
+            raise
+        return loaded
+
+    def _attach(self, loaded: Loaded, program: Program, cgroup: int, must: bool) -> None:
+        try:
+            if program is not LEFTOVER:
+                loaded.attach(program, cgroup)
+        except OSError as error:
+            if must:
+                raise
+            self.states.append(ProgramState(program, error.strerror))
+        else:
+            self.states.append(ProgramState(program, None))
+
+    def _loads(self, program: Program) -> bool:
+        try:
+            Loaded((program,), self._constants).close()
+        except OSError as error:
+            if program.name in ESSENTIAL:
+                raise
+            self.states.append(ProgramState(program, error.strerror))
+            return False
+        return True

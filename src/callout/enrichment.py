@@ -1,0 +1,68 @@
+"""All enrichers of one live trace, as one.
+
+Rule of this file: ENRICHERS is the list; what each does is its own. Their columns are added before a filter is
+evaluated, so filters work on all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from callout.enrich import Enricher, Options
+
+if TYPE_CHECKING:
+    from callout.batch import Array, Batch
+    from callout.btf import Btf
+
+ENRICHERS: tuple[Callable[[Options], Enricher], ...] = ()
+
+
+class Enrichment:
+    """A context manager: ``listeners`` go to the source, ``begin`` follows once it is entered."""
+
+    def __init__(
+        self, options: Options | None = None, makers: Sequence[Callable[[Options], Enricher]] = ENRICHERS
+    ) -> None:
+        self.parts = [make(options or Options()) for make in makers]
+
+    @property
+    def listeners(self) -> dict[str, Callable[[Array], None]]:
+        """Who takes records from the kernel, by kind."""
+        kinds = dict.fromkeys(kind for part in self.parts for kind in part.kinds)
+
+        def feed(kind: str) -> Callable[[Array], None]:
+            takers = [part.feed for part in self.parts if kind in part.kinds]
+
+            def taken(records: Array) -> None:
+                for take in takers:
+                    take(kind, records)
+
+            return taken
+
+        return {kind: feed(kind) for kind in kinds}
+
+    def begin(self, btf: Btf) -> None:
+        """Everything is attached."""
+        for part in self.parts:
+            part.begin(btf)
+
+    def add(self, batch: Batch) -> None:
+        """Adds all columns."""
+        if len(batch):
+            for part in self.parts:
+                part.add(batch)
+
+    def memory(self) -> dict[str, int]:
+        """Bytes kept, by table."""
+        return {name: size for part in self.parts for name, size in part.memory().items()}
+
+    def __enter__(self) -> Enrichment:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for part in self.parts:
+            part.close()
