@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from callout.batch import Array
 from callout.btf import Btf
 from callout.capture.columns import Columns, Decoder
-from callout.capture.loading import read_object
 from callout.capture.kinds import Kinds, Lane, each
+from callout.capture.loading import read_object
 
 BTF = Btf.of_object(read_object())
 FLAGS = BTF.enum("attempt_flag")
