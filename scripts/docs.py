@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from callout import cause, cli, errors, lab, origin, schema, topics, verdict
+from callout import cause, cli, errors, lab, origin, schema, verdict
 from callout.btf import Btf
 from callout.capture.columns import Decoder
 from callout.capture.loading import read_object
@@ -32,6 +32,7 @@ from callout.expression.aliases import COMPUTED, ENDS, falco_names
 from callout.expression.parse import TRANSFORMERS
 from callout.narrowing import ROOM, WORDS
 from callout.pattern import Patterns
+from callout.reference import tables
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
@@ -135,7 +136,7 @@ def causes() -> str:
 
 def habits() -> str:
     """Every client habit that is no failure."""
-    rows = ((f"`{name}`", meaning, shape) for name, (meaning, shape) in topics.patterns().items())
+    rows = ((f"`{name}`", meaning, shape) for name, (meaning, shape) in tables.patterns().items())
     return table(("pattern", "meaning", "how it looks"), rows)
 
 

@@ -8,7 +8,15 @@ import sys
 
 import pytest
 
-HEAVY = {"numpy", "pyarrow", "polars", "_cffi_backend", "callout._native", "callout.capture.kernel"}
+HEAVY = {
+    "numpy",
+    "pyarrow",
+    "polars",
+    "_cffi_backend",
+    "callout._native",
+    "callout.capture.kernel",
+    "markdown_it",
+}
 
 
 def imported(*words: str) -> set[str]:

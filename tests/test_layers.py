@@ -28,7 +28,7 @@ LAYERS = (
             "picked",
             "probes",
             "origin",
-            "topics",
+            "reference",
             "computed",
             "story",
         ),

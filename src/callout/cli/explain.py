@@ -1,22 +1,42 @@
-"""The reference: connect(2), a way into the kernel, a verdict, a cause, a client habit, a field.
+"""The reference: connect(2), an errno, an address family, a cause, a hook, a field.
 
-`callout explain` lists all topics. `callout explain --sockaddr HEX` decodes the bytes of a socket address as strace
-prints them.
+`callout explain` lists all topics; `callout explain ECONNREFUSED AF_UNIX` tells what applies to both. Numbers are
+topics too: 111 is an error, 42 a system call. `-o ndjson` gives the data, one page or outcome a line (without a topic
+all pages).
+
+`callout explain --sockaddr HEX` decodes the bytes of a socket address as strace prints them.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from callout.errors import UsageError
 
+if TYPE_CHECKING:
+    from callout.reference import Book, Outcome, Page
+
 STYLES = ("abbrev", "raw", "verbose")
+FORMATS = ("text", "ndjson")
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("topic", nargs="?", metavar="TOPIC", help="what to explain, e.g. connect, refused")
+    parser.add_argument(
+        "topic", nargs="*", metavar="TOPIC", help="what to explain, e.g. connect, refused, AF_UNIX"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=FORMATS,
+        default=FORMATS[0],
+        metavar="FORMAT",
+        help="text (default) or ndjson",
+    )
     parser.add_argument(
         "--sockaddr",
         metavar="HEX",
@@ -39,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
     if args.sockaddr is None:
         if args.addrlen is not None:
             raise UsageError("--addrlen goes with --sockaddr")
-        print(read_topic(args.topic), end="")
+        from callout.cli import pager
+
+        pager.show(read_topics(args.topic, args.output))
         return 0
-    if args.topic is not None:
+    if args.topic:
         raise UsageError("give a topic or --sockaddr, not both")
     from callout.sockaddr import decode_sockaddr
 
@@ -49,18 +71,60 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_topic(topic: str | None) -> str:
-    """The page of a topic; the list of all without one. Raises UsageError, with the nearest topics."""
-    from callout import topics
+def whole() -> Book:
+    """The reference with the laboratory's scenarios."""
+    from callout import reference
+    from callout.cli.scenes import scenes
 
-    if topic is None:
-        return topics.index()
-    page = topics.page(topic)
-    if page is None:
-        near = " or ".join(topics.nearest(topic))
+    return reference.book(scenes())
+
+
+def read_topics(words: Sequence[str], output: str = FORMATS[0]) -> str:
+    """What is known of some topics: a page, or what applies to all of them; the list of all without any."""
+    book = whole()
+    topics = [find(book, word) for word in words]
+    if output == "ndjson":
+        return "".join(data(book, topics))
+    from callout.cli.paper import Paper
+    from callout.cli.streams import is_colored, is_terminal
+
+    width = shutil.get_terminal_size((80, 24)).columns if is_terminal() else 80
+    paper = Paper(width, is_colored())
+    if not topics:
+        return paper.index(book)
+    if len(topics) == 1:
+        return "\n".join(paper.page(book, page) for page in topics[0])
+    names = " and ".join(dict.fromkeys(pages[0].name for pages in topics))
+    return paper.narrowed(book, f"{names}: what applies to all", common(book, topics))
+
+
+def find(book: Book, word: str) -> list[Page]:
+    """The pages of a topic. Raises UsageError, with the nearest topics."""
+    pages = book.find(word)
+    if not pages:
+        near = " or ".join(book.nearest(word))
         remedy = f"did you mean {near}?" if near else "`callout explain` lists all topics"
-        raise UsageError(f"there is no topic {topic!r}", remedy)
-    return page
+        raise UsageError(f"there is no topic {word!r}", remedy)
+    return pages
+
+
+def common(book: Book, topics: Sequence[Sequence[Page]]) -> list[Outcome]:
+    """The outcomes that have to do with every topic, whichever page of its name that is."""
+    return [
+        outcome
+        for outcome in book.outcomes
+        if all(any(book.applies(outcome, page) for page in pages) for pages in topics)
+    ]
+
+
+def data(book: Book, topics: Sequence[Sequence[Page]]) -> Iterator[str]:
+    """The same as data, one JSON object a line."""
+    from callout.reference.data import line, outcome_line
+
+    if len(topics) > 1:
+        yield from map(outcome_line, common(book, topics))
+    else:
+        yield from (line(book, page) for page in (topics[0] if topics else book.listed()))
 
 
 def read_hex(text: str) -> bytes:

@@ -21,6 +21,16 @@ def say(text: str) -> None:
         discard(2)
 
 
+def is_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def is_colored() -> bool:
+    """Whether standard output is a terminal whose user wants colour (https://no-color.org)."""
+    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def flush_output() -> None:
     """Writes what standard output still holds. Raises BrokenPipeError; CalloutError for other failures."""
     if sys.stdout is None:
