@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callout.capture.cgroups import hierarchy
+from callout.doctor.selftest import remove
 from callout.errors import CalloutError
 from callout.lab import Scenario
 from callout.lab.child import Child, spawn
@@ -49,26 +50,20 @@ class Run:
 
 
 @contextmanager
-def grouped(pid: int, patience: float = PATIENCE) -> Iterator[str | None]:
-    """A cgroup with a process in it; None where none can be made. It goes when all that was in it has ended."""
+def grouped(pid: int) -> Iterator[str | None]:
+    """A cgroup with a process in it; None where none can be made. All that is in it ends with the block."""
     root = hierarchy()
     if root is None or not os.access(root, os.W_OK):
         yield None
         return
     group = Path(root) / f"callout-laboratory-{os.getpid()}-{pid}"
-    group.mkdir()
     try:
+        group.mkdir()
         (group / "cgroup.procs").write_text(str(pid))
         yield group.name
     finally:
-        end = time.monotonic() + patience
-        while "populated 1" in (group / "cgroup.events").read_text():  # a dying process is in it to the last
-            if time.monotonic() > end:
-                raise CalloutError(
-                    f"processes stay in {group}: {(group / 'cgroup.procs').read_text().split()}",
-                    "end them, then remove the directory",
-                )
-        group.rmdir()
+        if group.exists():
+            remove(group)
 
 
 def under_way(source: KernelSource) -> int:
@@ -105,12 +100,12 @@ class Trace:
 
 
 @contextmanager
-def traced(child: Child, tier: str | None = None, patience: float = PATIENCE) -> Iterator[Trace]:
+def traced(child: Child, tier: str | None = None) -> Iterator[Trace]:
     """A trace of a child that waits at its gate. Raises NotPermittedError; the child ends before its cgroup."""
     from callout.capture.kernel import KernelSource
 
     with ExitStack() as stack:
-        group = stack.enter_context(grouped(child.pid, patience))
+        group = stack.enter_context(grouped(child.pid))
         stack.callback(child.close)
         comms = None if group else frozenset({COMM})  # in a cgroup of its own all is the laboratory's
         yield Trace(stack.enter_context(KernelSource(Narrowing(comms=comms, cgroup=group), tier)))
@@ -137,7 +132,7 @@ def run(
             child.release()
             told = child.told()
             return Run(Seen(attempts_of(told)), told, impossible, untraced)
-        with traced(child, tier, patience) as trace:
+        with traced(child, tier) as trace:
             told = []
             failure: list[CalloutError] = []
             reader = threading.Thread(target=read, args=(child, told, failure))

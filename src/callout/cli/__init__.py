@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from callout import __version__
-from callout.cli import doctor, explain, trace, why
+from callout.cli import doctor, explain, lab, trace, why
 from callout.cli.streams import discard, flush_output, say, unwritten
 from callout.errors import CalloutError, UsageError
 
-COMMANDS = (trace, why, explain, doctor)
+COMMANDS = (trace, why, explain, lab, doctor)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what only writing can lead to
 
 
@@ -28,7 +28,29 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse, which takes the `-5` of `--for -5` for an option once there is one like `-4`."""
         words = sys.argv[1:] if args is None else list(args)
-        return super().parse_known_args(self.joined(words), namespace)
+        return super().parse_known_args(self.gathered(self.joined(words)), namespace)
+
+    def gathered(self, words: list[str]) -> list[str]:
+        """The words with those that are no options first, where a verb says that it takes them anywhere: argparse
+        takes only the first ones for an argument of any number.
+        """
+        if not self.get_default("anywhere"):
+            return words
+        plain: list[str] = []
+        options: list[str] = []
+        takes = {name for action in self._actions if action.nargs is None for name in action.option_strings}
+        left = iter(words)
+        for word in left:
+            if word == "--":
+                plain += left
+            elif word.startswith("-") and word != "-":
+                options.append(word)
+                options += (
+                    [value for value in [next(left, None)] if value is not None] if word in takes else []
+                )
+            else:
+                plain.append(word)
+        return [*options, "--", *plain]
 
     def joined(self, words: list[str]) -> list[str]:
         """The words, with a number below 0 joined to the option before it where that one reads numbers."""

@@ -188,6 +188,7 @@ SCENARIOS = (
     Scenario(
         "landlock_scope", "denials", "Landlock cuts off an abstract socket", scoped, (denied("EPERM", "lsm"),),
         needs=("landlock_scope",), forks=True,
+        address_families=("AF_UNIX",),
     ),
     Scenario(
         "cgroup_deny", "denials", "a cgroup program denies", cgroup_denies,
@@ -196,6 +197,7 @@ SCENARIOS = (
     Scenario(
         "cgroup_deny6", "denials", "a cgroup program denies IPv6", cgroup_denies6,
         (denied("EPERM", "cgroup_bpf"),) * 2, needs=("cgroup", "ipv6"), forks=True,
+        address_families=("AF_INET6",),
     ),
     Scenario(
         "cgroup_errno", "denials", "a cgroup program denies with ECONNREFUSED",

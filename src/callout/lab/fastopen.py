@@ -160,10 +160,15 @@ SCENARIOS = (
             UNDER_WAY_ALREADY,
         ),
         needs=("fastopen",), alone=True,
+        entries=("sendto_fastopen", "connect"),
     ),
     Scenario(
         "tfo_off", "fastopen", "sendto(2) where Fast Open is off: no attempt", switched_off, (NO_ATTEMPT,),
         needs=("fastopen",), alone=True,
+        entries=("sendto_fastopen",),
     ),
-    Scenario("tfo_unspec", "fastopen", "sendto(2) to AF_UNSPEC: no attempt", unspec, (NO_ATTEMPT,)),
+    Scenario(
+        "tfo_unspec", "fastopen", "sendto(2) to AF_UNSPEC: no attempt", unspec, (NO_ATTEMPT,),
+        entries=("sendto_fastopen",),
+    ),
 )  # fmt: skip

@@ -104,5 +104,6 @@ SCENARIOS = (
         "nf_rst6", "firewall", "the firewall answers with a reset, IPv6", reset6,
         (failed("refused", "ECONNREFUSED", "netfilter_reject"),),
         needs=("ip", "ipv6"), firewall="ip6 daddr 2001:db8::67 meta l4proto tcp reject with tcp reset",
+        address_families=("AF_INET6",),
     ),
 )  # fmt: skip

@@ -100,28 +100,34 @@ SCENARIOS = (
     Scenario(
         "raw6_in4", "other", "AF_INET on a raw IPv6 socket", raw6,
         (ASSOCIATED, invalid("EAFNOSUPPORT", "family_mismatch")), needs=("raw", "ipv6"),
+        address_families=("AF_INET6",),
     ),
     Scenario("ping_con", "other", "an ICMP echo socket", ping, (ASSOCIATED,), needs=("settings",), alone=True),
     Scenario(
         "packet_con", "other", "a packet socket", packet, (invalid("EOPNOTSUPP", "family_unsupported"),),
         needs=("packet",),
+        address_families=("AF_PACKET",),
     ),
     Scenario(
         "netlink_con", "other", "the kernel as a netlink peer", netlink_kernel,
         (ASSOCIATED, ASSOCIATED, DISSOLVED),
+        address_families=("AF_NETLINK",),
     ),
     Scenario(
         "netlink_misc", "other", "wrong netlink addresses", netlink_wrong,
         (BAD_LENGTH, invalid("EINVAL", "family_mismatch")),
+        address_families=("AF_NETLINK",),
     ),
     Scenario(
         "netlink_eperm", "other", "a process as a netlink peer, as nobody", netlink_foreign,
         (failed("denied", "EPERM", "unknown"),), needs=("users",), forks=True,
+        address_families=("AF_NETLINK",),
     ),
     Scenario(
         "vsock_bad", "other", "wrong vsock addresses", vsock_wrong,
         (BAD_LENGTH, invalid("EINVAL", "family_mismatch"), invalid("EINVAL", "family_mismatch")),
         needs=("vsock",),
+        address_families=("AF_VSOCK",),
     ),
     Scenario(
         "unknown_family", "other", "a family that does not exist", unknown_family,

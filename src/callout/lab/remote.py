@@ -93,7 +93,7 @@ SCENARIOS = (
     *(
         Scenario(
             name, "remote", f"{what}, IPv6", calling(host, port), (expected,),
-            needs=("sysctl", "ipv6", "router"), slow=True,
+            needs=("sysctl", "ipv6", "router"), slow=True, address_families=("AF_INET6",),
         )
         for name, what, host, port, expected in V6
     ),

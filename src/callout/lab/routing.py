@@ -115,5 +115,6 @@ SCENARIOS = (
     Scenario(
         "no_neighbour6", "routing", "the next hop does not answer, IPv6", no_neighbour6, NEIGHBOUR6,
         needs=("ip", "ipv6"), slow=True,
+        address_families=("AF_INET6",),
     ),
 )  # fmt: skip

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from callout.lab.world import World
 
 
+USUAL = {
+    "ipv6": "AF_INET6",
+    "unix": "AF_UNIX",
+}  # address families by family of scenarios; of all others AF_INET
+
+
 @dataclass(frozen=True)
 class Expected:
     """What becomes of one attempt, in the interface's words.
@@ -51,6 +57,9 @@ class Scenario:
     first, and in a process of its own if it is slow. ``alone`` gives it a process and a network of its own,
     for settings that would disturb others: loopback and nothing else, without ``firewall`` and ``routes``.
     ``demo`` marks the few that ``callout trace --demo`` shows.
+
+    ``family`` is the kind of behaviour. ``address_families`` are those of its sockets (or of the address, where
+    there is no socket), ``entries`` its ways in as in `connect.entry`; a test compares both with what is done.
     """
 
     name: str
@@ -65,6 +74,18 @@ class Scenario:
     forks: bool = False
     alone: bool = False
     demo: bool = False
+    address_families: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ("connect",)
+
+    def __post_init__(self) -> None:
+        if not self.address_families:
+            object.__setattr__(self, "address_families", (USUAL.get(self.family, "AF_INET"),))
+
+    @property
+    def sentence(self) -> str:
+        """What happens, in one sentence: the first line of what its function says of itself, or its summary."""
+        said = (self.act.__doc__ or "").strip().partition("\n")[0]
+        return said or f"{self.summary[:1].upper()}{self.summary[1:]}."
 
     @property
     def requirements(self) -> tuple[str, ...]:

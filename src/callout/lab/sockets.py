@@ -6,6 +6,8 @@ Sources: socket(7), ip(7), ipv6(7), tcp(7), unix(7).
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import socket
 import stat
@@ -19,39 +21,39 @@ TIMEVAL = struct.Struct("@ll")
 # Options that scenarios set, by the level and the families that have them: all are 0 on a fresh socket, but for
 # those whose default is a setting of the network.
 OPTIONS: tuple[tuple[str, int, int, tuple[int, ...]], ...] = (
-    ("SO_REUSEADDR", socket.SOL_SOCKET, socket.SO_REUSEADDR, ()),
     ("SO_BROADCAST", socket.SOL_SOCKET, socket.SO_BROADCAST, ()),
     ("IPV6_V6ONLY", socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, (socket.AF_INET6,)),
     ("IP_TTL", socket.IPPROTO_IP, socket.IP_TTL, (socket.AF_INET,)),
 )
 TCP_OPTIONS = (
-    ("TCP_SYNCNT", TCP_SYNCNT),
-    ("TCP_USER_TIMEOUT", TCP_USER_TIMEOUT),
-    ("TCP_FASTOPEN_CONNECT", TCP_FASTOPEN_CONNECT),
+    ("SO_REUSEADDR", socket.SOL_SOCKET, socket.SO_REUSEADDR),  # raw and ping sockets are made with it
+    ("TCP_SYNCNT", socket.IPPROTO_TCP, TCP_SYNCNT),
+    ("TCP_USER_TIMEOUT", socket.IPPROTO_TCP, TCP_USER_TIMEOUT),
+    ("TCP_FASTOPEN_CONNECT", socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT),
 )
 DEFAULTS = {"TCP_SYNCNT": "ipv4/tcp_syn_retries", "IP_TTL": "ipv4/ip_default_ttl"}
 
 
 def described(fd: int) -> dict[str, Any]:
-    """Facts about a socket; nothing for what is none, or is not open.
+    """Facts about a descriptor; nothing where it is not open.
 
     ``inode`` tells sockets apart, ``domain``, ``type`` and ``protocol`` are socket(2)'s arguments. Where it is
     so: ``nonblocking``; ``listening``; ``paired`` (an end of a socketpair); ``bound`` to an address, in hexadecimal;
-    ``options`` by name, SO_SNDTIMEO in microseconds.
+    ``options`` by name, SO_SNDTIMEO in microseconds. What is no socket has ``file``, its name in /proc/PID/fd.
     """
     try:
         status = os.fstat(fd)
     except (OSError, OverflowError):
         return {}
     if not stat.S_ISSOCK(status.st_mode):
-        return {}
+        opened = fcntl.fcntl(fd, fcntl.F_GETFL)
+        name = os.readlink(f"/proc/self/fd/{fd}")
+        return {"file": f"O_PATH:{name}" if opened & os.O_PATH else name}
     handle = socket.socket(
         socket.AF_INET, socket.SOCK_STREAM, fileno=fd
     )  # no call: it does not ask what it is
     try:
         return facts(handle, status.st_ino)
-    except OSError:  # opened by O_PATH: good for nothing
-        return {}
     finally:
         handle.detach()
 
@@ -68,7 +70,7 @@ def facts(handle: socket.socket, inode: int) -> dict[str, Any]:
         found["listening"] = True
     if domain == socket.AF_UNIX and has_peer(handle):
         found["paired"] = True
-    if name := bound(handle.fileno(), domain):
+    if kind != socket.SOCK_RAW and (name := bound(handle.fileno(), domain)):
         found["bound"] = name.hex()
     if options := set_options(handle, domain, protocol):
         found["options"] = options
@@ -105,8 +107,11 @@ def set_options(handle: socket.socket, domain: int, protocol: int) -> dict[str, 
         if not families or domain in families
     ]
     if protocol == socket.IPPROTO_TCP:
-        wanted += [(name, socket.IPPROTO_TCP, number) for name, number in TCP_OPTIONS]
-    found = {name: handle.getsockopt(level, number) for name, level, number in wanted}
+        wanted += TCP_OPTIONS
+    found = {}
+    for name, level, number in wanted:
+        with contextlib.suppress(OSError):  # MPTCP and others do not have all of them
+            found[name] = handle.getsockopt(level, number)
     kept = {name: value for name, value in found.items() if value != default(name)}
     seconds, fraction = TIMEVAL.unpack(handle.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, TIMEVAL.size))
     if seconds or fraction:

@@ -148,6 +148,7 @@ SCENARIOS = (
     ),
     Scenario(
         "tcp6_ok", "tcp", "a listener on ::1 answers", ipv6_ok, (ESTABLISHED,), needs=("ipv6",), demo=True,
+        address_families=("AF_INET6",),
     ),
     Scenario(
         "tcp_any4", "tcp", "0.0.0.0 means this host", any_address,

@@ -138,7 +138,10 @@ SCENARIOS = (
     ),
     Scenario("udp_reconnect", "udp", "another peer is set", reconnect, (ASSOCIATED, ASSOCIATED)),
     Scenario("udp_port0", "udp", "port 0", port0, (ASSOCIATED, ASSOCIATED)),
-    Scenario("udp6", "udp", "three kinds of addresses", ipv6, (ASSOCIATED,) * 3, needs=("ipv6",)),
+    Scenario(
+        "udp6", "udp", "three kinds of addresses", ipv6, (ASSOCIATED,) * 3, needs=("ipv6",),
+        address_families=("AF_INET6",),
+    ),
     Scenario(
         "udp_probe", "udp", "a resolver compares addresses", probe, (ASSOCIATED, ASSOCIATED, NO_ROUTE),
         needs=("ip",),
@@ -146,6 +149,7 @@ SCENARIOS = (
     Scenario(
         "udp_probe_reused", "udp", "a resolver compares addresses by one socket", probe_reused,
         (ASSOCIATED, DISSOLVED, ASSOCIATED), needs=("ipv6",),
+        address_families=("AF_INET6",),
     ),
     Scenario(
         "udp_broadcast", "udp", "broadcast, forbidden and allowed", broadcast,
@@ -159,6 +163,7 @@ SCENARIOS = (
     Scenario(
         "udp6_late", "udp", "refused after the first datagram, IPv6", refused_afterwards6, (LATE,),
         needs=("ipv6",),
+        address_families=("AF_INET6",),
     ),
     Scenario(
         "udp_wrong", "udp", "wrong family, wrong length", wrong_family,

@@ -292,17 +292,21 @@ SCENARIOS = (
     Scenario(
         "unix_eintr", "waiting", "a signal ends a Unix call", unix_interrupted,
         (ESTABLISHED, failed("interrupted", "EINTR", None)), needs=("numbers",), forks=True,
+        address_families=("AF_UNIX",),
     ),
     Scenario(
         "unix_restart", "waiting", "SA_RESTART: a Unix call goes on", unix_restarted, (ESTABLISHED, ESTABLISHED),
         needs=("numbers",), forks=True,
+        address_families=("AF_UNIX",),
     ),
     Scenario(
         "unix_killed", "waiting", "killed inside a Unix call", unix_killed,
         (ESTABLISHED, Expected("aborted", None, "process_died", None)), needs=("numbers",), forks=True,
+        address_families=("AF_UNIX",),
     ),
     Scenario(
         "unix_sndtimeo", "waiting", "SO_SNDTIMEO ends a Unix call", unix_send_timeout,
         (ESTABLISHED, failed("exhausted", "EAGAIN", "unix_backlog_full")), slow=True,
+        address_families=("AF_UNIX",),
     ),
 )  # fmt: skip
