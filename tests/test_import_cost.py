@@ -9,6 +9,7 @@ import sys
 import pytest
 
 HEAVY = {
+    "pyroute2",
     "numpy",
     "pyarrow",
     "polars",
@@ -34,6 +35,7 @@ def imported(*words: str) -> set[str]:
         ["-m", "callout", "--help"],
         ["-m", "callout", "--version"],
         ["-m", "callout", "trace", "--help"],
+        ["-m", "callout", "why", "--help"],
         ["-m", "callout", "explain", "--sockaddr", "0100"],
         ["-c", "import callout"],
         ["-c", "import callout; callout.decode_sockaddr(b'12')"],

@@ -14,7 +14,7 @@ HOME = Path(callout.__file__).parent
 LAYERS = (
     ("faces", ("cli", "library", "__init__", "__main__")),
     ("pipeline", ("pipeline", "enrichment", "laboratory")),
-    ("parts", ("capture", "enrich", "sinks", "lab", "doctor")),
+    ("parts", ("capture", "enrich", "sinks", "lab", "doctor", "host")),
     (
         "knowledge",
         (
@@ -31,6 +31,7 @@ LAYERS = (
             "reference",
             "computed",
             "story",
+            "ruleset",
         ),
     ),
     (
@@ -60,6 +61,7 @@ ONLY = {
     },
     "pyarrow": {"arrow_columns", "sinks.arrow", "sinks.parquet", "capture.files"},
     "polars": {"columnar"},
+    "pyroute2": {"host.routes", "host.sockets"},
 }
 
 

@@ -30,11 +30,13 @@ from callout.errors import CalloutError, NotPermittedError, UsageError
 
 if TYPE_CHECKING:
     from callout.pipeline import Source, Stop
-    from callout.story.group import Groups
+    from callout.story.group import Group, Groups
     from callout.story.model import Story
     from callout.story.target import Target
 
 WITHOUT = "without privileges: --from FILE explains what somebody else recorded (callout trace -w FILE)"
+
+LOOKS = 64  # groups of a run that the host is asked about: each costs some tens of milliseconds
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -112,11 +114,25 @@ def watch(args: argparse.Namespace, stack: ExitStack, target: Target | None, gro
         stop.after(args.seconds)
     if target is not None and not args.source:
         stop.when(lambda: groups.failed > 0)
+    looked = 0
     for batch in pipeline.flow(source, summary, stop):
         if len(batch):
-            groups.add(row for row in batch.rows() if target is None or target.matches(row))
+            new = groups.add(row for row in batch.rows() if target is None or target.matches(row))
+            if not args.source:
+                for group in new[: max(0, LOOKS - looked)]:
+                    look(group)
+                looked += len(new)
     for line in summary.lines()[1:] if summary.lost else ():
         say(line)
+
+
+def look(group: Group) -> None:
+    """Asks this host about the first attempt of a group, while its processes and namespaces are still there."""
+    from callout.host import looks, patience_of, prefix_of
+
+    group.looks = looks(group.latest)
+    group.schedule = patience_of(group.latest)
+    group.prefix = prefix_of(group.latest)
 
 
 def opened_source(args: argparse.Namespace, stack: ExitStack, target: Target | None, stop: Stop) -> Source:

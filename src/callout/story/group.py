@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from callout.story.model import Row, Story
+from callout.computed import SynSchedule
+from callout.story.model import Look, Row, Story
 from callout.story.tell import tell
 from callout.story.weigh import cause_of
 from callout.story.words import destination
@@ -32,6 +33,9 @@ class Group:
     first: Any = None
     last: Any = None
     processes: dict[str, int] = field(default_factory=dict)
+    looks: tuple[Look, ...] = ()
+    schedule: SynSchedule | None = None
+    prefix: str = ""
 
     def add(self, row: Row) -> None:
         """Counts one attempt."""
@@ -47,8 +51,8 @@ class Group:
         self.processes[name] = self.processes.get(name, 0) + 1
 
     def story(self) -> Story:
-        """The latest attempt, told from its row alone."""
-        return tell(self.latest)
+        """The latest attempt, with what the host told when the first of them came."""
+        return tell(self.latest, self.looks, schedule=self.schedule, prefix=self.prefix)
 
     @property
     def gravity(self) -> tuple[int, int, Any]:
@@ -69,8 +73,9 @@ class Groups:
         self.others = 0
         self.habits = 0
 
-    def add(self, rows: Iterable[Row]) -> None:
-        """Takes rows; those that are no failed attempts are only counted."""
+    def add(self, rows: Iterable[Row]) -> list[Group]:
+        """Takes rows; those that are no failed attempts are only counted. Returns the groups that are new."""
+        new = []
         for row in rows:
             if row.get("event.action", "connect") != "connect":
                 continue
@@ -85,7 +90,9 @@ class Groups:
                 group = self._groups.get(key)
                 if group is None:
                     group = self._groups[key] = Group(cause, key[1], row)
+                    new.append(group)
                 group.add(row)
+        return new
 
     def worst_first(self) -> list[Group]:
         """All groups."""

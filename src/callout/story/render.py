@@ -98,7 +98,7 @@ def group_lines(
         last = "" if group.last is None else clock(group.last, zone)
         where = pad(cut(escape(group.destination), room), room)
         sure = paint(f"{story.confidence:<8}", SHADES[story.confidence], color)
-        yield f"{group.count:>5}  {where}  {group.cause:<22}  {sure}  {last}".rstrip()
+        yield f"{group.count:>5}  {where}  {story.cause:<22}  {sure}  {last}".rstrip()
         names = ", ".join(escape(name) for name in group.processes)
         error = str(group.latest.get("connect.errno") or group.latest.get("connect.verdict"))
         yield from (
@@ -156,7 +156,7 @@ def group_row(group: Group) -> dict[str, Any]:
             if name in group.latest
         },
         "why": {
-            "cause": group.cause,
+            "cause": story.cause,
             "confidence": story.confidence,
             "sentence": story.sentence,
             "count": group.count,
