@@ -153,6 +153,20 @@ struct bpf_sock {
 	u32 src_ip6[4];
 	u32 src_port; /* host order */
 };
+struct __sk_buff {
+	u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto, priority, ingress_ifindex,
+		ifindex, tc_index, cb[5], hash, tc_classid, data, data_end, napi_id, family, remote_ip4, local_ip4,
+		remote_ip6[4], local_ip6[4], remote_port, local_port, data_meta;
+	u64 flow_keys, tstamp;
+	u32 wire_len, gso_segs;
+	struct bpf_sock *sk __attribute__((aligned(8)));
+};
+struct bpf_tcp_sock {
+	u32 snd_cwnd, srtt_us, rtt_min, snd_ssthresh, rcv_nxt, snd_nxt, snd_una, mss_cache, ecn_flags, rate_delivered,
+		rate_interval_us, packets_out, retrans_out, total_retrans, segs_in, data_segs_in, segs_out, data_segs_out,
+		lost_out, sacked_out;
+	u64 bytes_received, bytes_acked;
+};
 struct bpf_sock_addr {
 	u32 user_family;
 	u32 user_ip4;

@@ -23,6 +23,7 @@
 #include "observe/uring.h"
 #include "observe/datagram.h"
 #include "observe/leftover.h"
+#include "observe/names.h"
 #include "observe/conversation_record.h"
 #include "observe/conversation.h"
 #include "observe/conversation_calls.h"

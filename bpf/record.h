@@ -32,7 +32,8 @@ enum PACKED record_kind {
 	RECORD_ATTEMPT = 1,
 	RECORD_COPY = 2,
 	RECORD_CALL = 3,
-	RECORD_KINDS = 4, /* room for what is counted by kind */
+	RECORD_PACKET = 8,
+	RECORD_KINDS = 16, /* room for what is counted by kind */
 };
 
 /* How the attempt entered the kernel: connect.entry. */
@@ -229,6 +230,31 @@ struct call {
 	ip_addr daddr DOC("peer's address");
 	char comm[16] DOC("name of the thread");
 	u8 sockaddr[128] DOC("address that bind was given or that accept gave: min(addrlen, 128) bytes");
+};
+
+/* What a packet has to do with names. */
+enum PACKED packet_is {
+	PACKET_QUERY = 1,	/* to port 53 */
+	PACKET_ANSWER = 2,	/* from port 53 */
+	PACKET_HELLO = 3,	/* the first bytes that a TLS client sends */
+};
+
+/* A packet that tells names; what it leaves unused of its data is not sent. Packets of TCP are pieces of a stream. */
+struct packet {
+	enum record_kind kind DOC("first in every record");
+	enum packet_is is DOC("what it has to do with names");
+	u16 kept DOC("bytes in data");
+	u32 length DOC("bytes of payload that the packet had");
+	boot_ns when DOC("when it passed");
+	boot_ns start DOC("of what is sent: start of the process that sent it, else 0");
+	u64 cgroup DOC("cgroup v2 id: of the process that sent it, or of the socket that got it");
+	u64 cookie DOC("socket cookie");
+	u32 pid DOC("of what is sent: the process, else 0");
+	u32 netns DOC("inode number of the socket's network namespace");
+	u32 sequence DOC("TCP sequence number of the first byte, else 0");
+	u8 protocol DOC("6 or 17");
+	u8 spare[11] DOC("always 0");
+	u8 data[4032] DOC("payload");
 };
 
 /* Counters of one CPU. Attempts entered = submitted + withheld + lost + still under way. */

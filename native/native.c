@@ -241,7 +241,7 @@ int co_attach(struct callout *c, const char *name, int cgroup)
 	if (c->nlinks == MAX_LINKS)
 		return -E2BIG;
 	section = bpf_program__section_name(program);
-	if (!strncmp(section, "cgroup/", 7))
+	if (!strncmp(section, "cgroup/", 7) || !strncmp(section, "cgroup_skb/", 11))
 		link = bpf_program__attach_cgroup(program, cgroup);
 	else if (!strncmp(section, "tp/", 3))
 		link = attach_tracepoint(program, section);

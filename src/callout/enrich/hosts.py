@@ -1,0 +1,159 @@
+"""Names from the hosts file that a process sees: that of its mount namespace and root.
+
+Rule of this file: never in the way. The file may be a container's, and so an enemy's: it is looked for below that
+root only, must be a plain file of a bearable size, and is read by a thread that nobody waits for long. Files are read
+again when they changed, and looked at again after a while. Loopback addresses have no name here: many a blocklist
+gives them thousands.
+
+Sources: hosts(5), openat2(2), proc_pid_root(5), namespaces(7).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import os
+import queue
+import stat
+import struct
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from callout.dns import hostname
+
+OPENAT2, RESOLVE_IN_ROOT = 437, 0x10  # the same number on all machines; include/uapi/linux/openat2.h
+SIZE = 1 << 20  # bytes of a file that is read
+AGAIN = 2.0  # seconds after which a file is looked at again
+PATIENCE = 0.05  # seconds that a look may take
+STUCK = 4  # threads that may hang
+PLACES, FILES = 1024, 64  # kept: roots, and different files
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Root(NamedTuple):
+    """What a process sees as `/`: the inode of its mount namespace, and the path of its root there."""
+
+    namespace: str
+    path: str
+
+
+class Contents(NamedTuple):
+    """A file by device, inode, time of change and size, and its names by address."""
+
+    file: tuple[int, ...]
+    names: dict[str, str]
+
+
+class Hosts:
+    """The files, as they were read last."""
+
+    def __init__(self) -> None:
+        self._roots: OrderedDict[Root, tuple[float, dict[str, str]]] = OrderedDict()
+        self._files: OrderedDict[tuple[int, ...], dict[str, str]] = OrderedDict()
+        self._own = root_of("self")
+        self._stuck = 0
+
+    def of(self, pid: int) -> dict[str, str]:
+        """Names by address for a process; empty where it is gone or its file cannot be read."""
+        root = root_of(str(pid))
+        if root is None:
+            return {}
+        now = time.monotonic()
+        looked, names = self._roots.get(root, (-AGAIN, {}))
+        if now - looked >= AGAIN:
+            names = self._look(pid, root)
+            self._roots[root] = now, names
+            self._roots.move_to_end(root)
+            if len(self._roots) > PLACES:
+                self._roots.popitem(last=False)
+        return names
+
+    def memory(self) -> int:
+        """Bytes, about."""
+        return 200 * len(self._roots) + sum(250 * len(names) for names in self._files.values())
+
+    def _look(self, pid: int, root: Root) -> dict[str, str]:
+        if root == self._own:
+            return self._keep(read(pid, self._files))
+        if self._stuck >= STUCK:
+            return {}
+        answer: queue.SimpleQueue[Contents | None] = queue.SimpleQueue()
+        threading.Thread(target=lambda: answer.put(read(pid, self._files)), daemon=True).start()
+        try:
+            return self._keep(answer.get(timeout=PATIENCE))
+        except queue.Empty:
+            self._stuck += 1  # a file system that does not answer
+            return {}
+
+    def _keep(self, contents: Contents | None) -> dict[str, str]:
+        if contents is None:
+            return {}
+        self._files[contents.file] = contents.names
+        self._files.move_to_end(contents.file)
+        if len(self._files) > FILES:
+            self._files.popitem(last=False)
+        return contents.names
+
+
+def read(pid: int, known: Mapping[tuple[int, ...], dict[str, str]]) -> Contents | None:
+    """The hosts file that a process sees, if it is one; ``known`` files are not read again."""
+    try:
+        place = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        file = find_below(place, b"etc/hosts")
+    except OSError:
+        return None
+    finally:
+        os.close(place)
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > SIZE:
+            return None  # to open a device might do something
+        key = found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+        if key in known:
+            return Contents(key, known[key])
+        with open(f"/proc/self/fd/{file}", "rb") as content:
+            return Contents(key, parse(content.read(SIZE)))
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+
+
+def root_of(pid: str) -> Root | None:
+    """What a process sees as `/`; None where it is gone."""
+    try:
+        return Root(os.readlink(f"/proc/{pid}/ns/mnt"), os.readlink(f"/proc/{pid}/root"))
+    except OSError:
+        return None
+
+
+def find_below(place: int, path: bytes) -> int:
+    """Finds a file (O_PATH) as if the directory ``place`` were the root, also for symbolic links. Raises OSError."""
+    how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT)
+    file: int = _libc.syscall(OPENAT2, place, path, how, len(how))
+    if file < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return file
+
+
+def parse(content: bytes) -> dict[str, str]:
+    """Addresses with the first name that the file gives them, as the C library answers when it is asked."""
+    names: dict[str, str] = {}
+    for line in content.splitlines():
+        fields = line.partition(b"#")[0].split()
+        if len(fields) < 2:
+            continue
+        try:
+            address = ipaddress.ip_address(fields[0].partition(b"%")[0].decode("ascii"))
+        except ValueError:
+            continue
+        if not address.is_loopback and not address.is_unspecified:
+            names.setdefault(str(address), hostname(fields[1][:255]))
+    return names
