@@ -32,6 +32,8 @@ LAYERS = (
             "computed",
             "story",
             "ruleset",
+            "dns",
+            "tls",
         ),
     ),
     (

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from callout.enrich.fair import Limits
-from callout.enrich.nametable import ENTRY, GRACE, SECOND, SHARED, Asker, NameTable
+from callout.enrich.nametable import ENTRY, GRACE, LIMITS, SECOND, SHARED, Asker, NameTable
 
 NET, OTHER_NET = 1, 2
 CURL, WGET, ELSEWHERE = Asker((10, 100), 7), Asker((11, 101), 7), Asker((12, 102), 8)
@@ -15,9 +15,11 @@ NOBODY = Asker(None, 7)
 IP = "192.0.2.1"
 
 
-def table(*answers: tuple[str, Asker, float, int], at_least: float = 0, limits: Limits | None = None) -> NameTable:
+def table(
+    *answers: tuple[str, Asker, float, int], at_least: float = 0, limits: Limits | None = None
+) -> NameTable:
     """Answers for IP: name, who asked, when, for how long."""
-    made = NameTable(*([limits] if limits else []), at_least=int(at_least * SECOND))
+    made = NameTable(limits or LIMITS, int(at_least * SECOND))
     for name, asker, when, ttl in answers:
         made.add(NET, IP, name, asker, int(when * SECOND), ttl)
     return made

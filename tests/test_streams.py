@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +31,7 @@ def test_messages_come_when_they_are_complete() -> None:
 )
 def test_in_any_order(start: int, cuts: list[int], random: object, overlap: int) -> None:
     edges = [0, *sorted(cuts), len(DATA)]
-    pieces = [(a, DATA[a : b + overlap]) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [(a, DATA[a : b + overlap]) for a, b in pairwise(edges)]
     pieces *= 2
     first, rest = pieces[0], pieces[1:]
     random.shuffle(rest)  # type: ignore[attr-defined]

@@ -11,12 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from callout.enrich import Enricher, Options
+from callout.enrich.names import Names
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch
     from callout.btf import Btf
 
-ENRICHERS: tuple[Callable[[Options], Enricher], ...] = ()
+ENRICHERS: tuple[Callable[[Options], Enricher], ...] = (Names,)
 
 
 class Enrichment:

@@ -80,7 +80,12 @@ _FIELDS = (
     Field("destination.port", "int", "Peer's port."),
     Field("destination.address", "text", "Path or name of a peer whose family has no IP."),
     Field("destination.bytes", "int", "Bytes that the peer sent, where a connection ended.", "bytes"),
-    Field("destination.domain", "text", "Name that this process resolved or sent."),
+    Field(
+        "destination.domain",
+        "text",
+        "Name that this process resolved or sent, in lower case; bytes that are not printable ASCII are `\\DDD`, as in "
+        "DNS master files.",
+    ),
     Field("network.transport", "text", "`tcp`, `udp`, `mptcp`, `unix`, ..."),
     Field("network.type", "text", "`ipv4` or `ipv6`."),
     Field("network.bytes", "int", "Both together.", "bytes"),
@@ -122,6 +127,29 @@ _FIELDS = (
     ),
     Field("connect.cookie", "int", "Socket cookie."),
     Field("connect.netns", "int", "Inode number of the socket's network namespace."),
+    Field(
+        "connect.domain_source",
+        "text",
+        "Where destination.domain comes from: `sni` (first bytes of this connection), `dns` (an answer that was seen), "
+        "`hosts` (hosts file of the process).",
+    ),
+    Field("connect.domain_age", "int", "How long before the attempt the DNS answer came.", "ns"),
+    Field(
+        "connect.domain_confidence",
+        "text",
+        "`high`: this process sent the name, or asked for it and has one name for this address; `medium`: one doubt (asked "
+        "in its cgroup, expired, several names, SNI unlike DNS); `low`: more, another process, or the hosts file.",
+    ),
+    Field(
+        "connect.ech",
+        "bool",
+        "The TLS hello may hide another name (Encrypted Client Hello, or a pretence of it).",
+    ),
+    Field(
+        "connect.resolver",
+        "text",
+        "The attempt asks for names: `dns`; unseen over TLS: `dot`, `doq`, and `doh` (known resolvers only).",
+    ),
     Field("connect.lost_before", "int", "Attempts lost before this row, since the one before."),
     Field("rule.name", "text", "Rule that matched."),
     Field("rule.id", "text", "Its identifier."),

@@ -17,14 +17,15 @@ from callout._native import ffi, lib
 from callout.batch import Array
 from callout.btf import Btf
 from callout.capture.kinds import Lane
-from callout.capture.tiers import CONVERSATION, Program
+from callout.capture.tiers import CONVERSATION, NAMES, Program
 
 Handler: TypeAlias = Callable[[Any], None]
 
 ATTEMPT = "RECORD_ATTEMPT"
 ROOM = 16384  # attempts of one drain: 5 MiB
 RING = "ring"  # the one that the reader sleeps on; all others are emptied whenever it wakes, every 100 ms at least
-RINGS = {RING: 16 << 20}  # bytes, where a kind that comes through it is wanted
+PACKETS = "packets"
+RINGS = {RING: 16 << 20, PACKETS: 2 << 20}  # bytes, where a kind that comes through it is wanted
 
 
 class Channel(NamedTuple):
@@ -48,6 +49,7 @@ CHANNELS = (
     Channel(ATTEMPT, "attempt"),
     Channel("RECORD_COPY", "copy"),
     Channel("RECORD_CALL", "call", loss="related calls lost", programs=CONVERSATION, maps=("talks",)),
+    Channel("RECORD_PACKET", "packet", PACKETS, 1024, "data", "packets with names lost", NAMES, ("hellos",)),
 )
 
 

@@ -194,7 +194,9 @@ class Columns:
         return found
 
     def keys(self) -> dict[str, Callable[[], Column]]:
-        """What enrichers look up by. ``process``: (pid, start on CLOCK_BOOTTIME); ``cgroup``: its id."""
+        """What enrichers look up by. ``process``: (start on CLOCK_BOOTTIME, pid); ``cgroup``: its id;
+        ``began``: CLOCK_BOOTTIME.
+        """
         r = self.r
 
         def process() -> Column:
@@ -207,7 +209,9 @@ class Columns:
             "process": process,
             "cgroup": lambda: coded(r["cgroup"], int),
         }
-        return found if self._codes is None else {name: self.spread(found[name]) for name in found}
+        if self._codes is not None:
+            found = {name: self.spread(found[name]) for name in found}
+        return {**found, "began": lambda: Plain(self.own["began"].astype(np.int64))}
 
     def spread(self, source: Callable[[], Column]) -> Callable[[], Column]:
         """A column of all records from that of one of each kind."""

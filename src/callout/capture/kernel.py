@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from callout.summary import Summary
 
 DOUBLED = "socket_state"  # what it misses, socket_state_missed sees
+ROUNDS = 8  # of a ring that fills as fast as it is emptied; nobody waits for its end
 URGENT = -10  # niceness of a reader that must keep up
 IDLE_MS = 100  # longest sleep: bounds a missed wake-up and the reaction to a signal
 GATHER_MS = 50  # how long records may gather: rows appear within 200 ms of their verdict
@@ -206,8 +207,9 @@ class KernelSource:
         self._attempts, self._calls = self._nothing, []
         for drain, number in zip(self._drains, self._numbers, strict=True):
             # what was before an attempt is in its ring by now; the attempts' own ring gives one batch at a time
-            while drain.run(self._loaded.handle, number) and drain is not self._drains[0]:
-                pass
+            for _ in range(1 if drain is self._drains[0] else ROUNDS):
+                if not drain.run(self._loaded.handle, number):
+                    break
         batch = self._decoder.batch(self._attempts)
         for calls in self._calls:
             batch = self._call_decoder.merged(batch, calls)

@@ -136,3 +136,9 @@ CONVERSATION = (
     *(Program(f"call_{name}_enter", f"tp/syscalls/sys_enter_{name}", gives) for name, gives in TOLD.items()),
     Program("socket_created", "cgroup/sock_create", "cookies of sockets before their attempt"),
 )
+
+# Names of destinations. What each packet of the host pays for it: bench/names.py.
+NAMES = (
+    Program("names_received", "cgroup_skb/ingress", "answers to DNS queries: names of destinations"),
+    Program("names_sent", "cgroup_skb/egress", "who asked, and the names that TLS clients send (SNI)"),
+)

@@ -6,7 +6,7 @@ name and type); one that repeats none is nobody's. All that is kept is bounded, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callout import dns, tls
@@ -34,11 +34,47 @@ class Question(NamedTuple):
     when: int
 
 
+class Packet(NamedTuple):
+    """A ``packet`` record (``record.h``), and its payload as far as it was kept."""
+
+    what: int
+    length: int
+    when: int
+    start: int
+    cgroup: int
+    cookie: int
+    pid: int
+    netns: int
+    sequence: int
+    protocol: int
+    data: bytes
+
+    @property
+    def asker(self) -> Asker:
+        """Who sent it."""
+        return Asker((self.start, self.pid) if self.pid else None, self.cgroup)
+
+    @property
+    def cut(self) -> bool:
+        """Whether there was more."""
+        return self.length > len(self.data)
+
+
+FIELDS = tuple("is" if name == "what" else name for name in Packet._fields if name != "data")
+
+
+def packets(records: Array) -> Iterator[Packet]:
+    """The packets of some records."""
+    kept = zip(records["data"], records["kept"].tolist(), strict=True)
+    columns: list[Iterable[Any]] = [records[name].tolist() for name in FIELDS]
+    yield from map(Packet._make, zip(*columns, (data[:size].tobytes() for data, size in kept), strict=True))
+
+
 class Heard:
     """Fills ``table`` with answers; ``hello(cookie)`` tells what a connection said first."""
 
     def __init__(self, btf: Btf, table: NameTable) -> None:
-        self._is = {number: name for name, number in btf.enum("packet_is").items()}
+        self._hello = btf.enum("packet_is")["PACKET_HELLO"]
         self._table = table
         self._questions: Fair[tuple[int, int], Question] = Fair(UNANSWERED)
         self._hellos: Fair[int, tls.Hello] = Fair(GREETED)
@@ -46,13 +82,12 @@ class Heard:
 
     def take(self, records: Array) -> None:
         """Takes ``packet`` records, in the order in which they passed."""
-        for record in records:
-            data = record["data"][: record["kept"]].tobytes()
-            if self._is[int(record["is"])] == "PACKET_HELLO":
-                self._greeted(record, data)
+        for packet in packets(records):
+            if packet.what == self._hello:
+                self._greeted(packet)
             else:
-                for message, cut in self._messages(record, data):
-                    self._said(record, message, cut)
+                for message, cut in self._messages(packet):
+                    self._said(packet, message, cut)
 
     def hello(self, cookie: int) -> tls.Hello | None:
         """What the connection of a socket cookie said first, if that was TLS."""
@@ -70,48 +105,42 @@ class Heard:
             "names: TCP streams": self._streams.memory(),
         }
 
-    def _messages(self, record: Any, data: bytes) -> Iterator[tuple[bytes, bool]]:
-        if record["protocol"] != TCP:
-            yield data, int(record["length"]) > len(data)
+    def _messages(self, packet: Packet) -> Iterator[tuple[bytes, bool]]:
+        if packet.protocol != TCP:
+            yield packet.data, packet.cut
             return
-        key = int(record["cookie"]), int(record["is"])
-        where = int(record["netns"]), int(record["cgroup"])
-        yield from messages(self._streams.add(*where, key, int(record["sequence"]), data))
+        key = packet.cookie, packet.what
+        stream = self._streams.add(packet.netns, packet.cgroup, key, packet.sequence, packet.data)
+        yield from messages(stream)
 
-    def _said(self, record: Any, message: bytes, cut: bool) -> None:
+    def _said(self, packet: Packet, message: bytes, cut: bool) -> None:
         read = dns.read(message, cut)
         if read is None:
             return
-        key, netns, when = (int(record["cookie"]), read.id), int(record["netns"]), int(record["when"])
+        key = packet.cookie, read.id
         if not read.response:
-            asker = asker_of(record)
-            if asker.process is not None:
-                self._questions.put(netns, asker, key, Question(read.name, read.kind, asker, when))
+            if packet.pid:
+                asker = packet.asker
+                question = Question(read.name, read.kind, asker, packet.when)
+                self._questions.put(packet.netns, asker, key, question)
             return
-        question = self._questions.get(key)
-        asker = Asker(None, int(record["cgroup"]))
-        if question and (question.name, question.kind) == (read.name, read.kind):
+        asked = self._questions.get(key)
+        asker = Asker(None, packet.cgroup)
+        if asked and (asked.name, asked.kind) == (read.name, read.kind):
             self._questions.drop(key)
-            if when - question.when <= WAITING:
-                asker = question.asker
-        elif record["protocol"] == TCP:
+            if packet.when - asked.when <= WAITING:
+                asker = asked.asker
+        elif packet.protocol == TCP:
             return  # the middle of a stream looks like anything
         for ip, ttl in read.addresses:
-            self._table.add(netns, ip, read.name, asker, when, ttl)
+            self._table.add(packet.netns, ip, read.name, asker, packet.when, ttl)
 
-    def _greeted(self, record: Any, data: bytes) -> None:
-        netns, asker, cookie = int(record["netns"]), asker_of(record), int(record["cookie"])
-        key = cookie, int(record["is"])
-        hello = tls.read_hello(data)
+    def _greeted(self, packet: Packet) -> None:
+        key = packet.cookie, packet.what
+        hello = tls.read_hello(packet.data)
         if hello is None:  # perhaps the rest of it comes in the next packet
-            stream = self._streams.add(netns, asker.cgroup, key, int(record["sequence"]), data)
+            stream = self._streams.add(packet.netns, packet.cgroup, key, packet.sequence, packet.data)
             hello = tls.read_hello(bytes(stream.data))
         if hello is not None:
             self._streams.drop(key)
-            self._hellos.put(netns, asker, cookie, hello)
-
-
-def asker_of(record: Any) -> Asker:
-    """Who sent a packet."""
-    pid = int(record["pid"])
-    return Asker((int(record["start"]), pid) if pid else None, int(record["cgroup"]))
+            self._hellos.put(packet.netns, packet.asker, packet.cookie, hello)

@@ -52,7 +52,7 @@ class Aim(NamedTuple):
 class Names:
     """The enricher. ``at_least``: see ``nametable.AT_LEAST``."""
 
-    kinds = ("RECORD_PACKET",)
+    kinds: tuple[str, ...] = ("RECORD_PACKET",)
 
     def __init__(self, options: Options | None = None, at_least: int = AT_LEAST) -> None:
         self.table = NameTable(at_least=at_least)
@@ -130,7 +130,9 @@ class Names:
         ]
         changed = [
             number
-            for number, (aim, since, until) in enumerate(zip(aims, earliest.tolist(), latest.tolist(), strict=True))
+            for number, (aim, since, until) in enumerate(
+                zip(aims, earliest.tolist(), latest.tolist(), strict=True)
+            )
             if aim and since < until and self.table.horizon(aim.netns, aim.address, since, until)
         ]
         cookies = plain(batch.column("connect.cookie"))
