@@ -59,6 +59,8 @@ if [ "${1:-}" = --test ]; then
 	need busybox busybox-static
 	need modprobe kmod
 	need patchelf patchelf
+	need dnsmasq dnsmasq-base
+	need curl curl
 fi
 
 if [ ${#want[@]} -gt 0 ]; then

@@ -91,7 +91,8 @@ static __always_inline u64 packets_wake(void)
 
 enum { HEAD = __builtin_offsetof(struct packet, data), SHORT = 576 - HEAD };
 
-static __always_inline void fill_packet(struct packet *r, struct __sk_buff *ctx, const struct payload *p, u8 is)
+/* Not inlined: as the type of a parameter the struct gets into the object's BTF, where user space reads its layout. */
+static __attribute__((noinline)) void fill_packet(struct packet *r, struct __sk_buff *ctx, const struct payload *p, u8 is)
 {
 	struct bpf_sock *pointer = ctx->sk;
 	u64 sk = 0;
@@ -191,7 +192,7 @@ static __always_inline struct bpf_tcp_sock *stream_of(struct __sk_buff *ctx)
 /* Whether the socket is one that asks: connected to port 53, or the last address that it sent to has that port. */
 static __always_inline bool asks(struct __sk_buff *ctx)
 {
-	u16 peer = ctx->remote_port;
+	u16 peer = ctx->remote_port >> 16; /* so the kernel gives it (net/core/filter.c, bpf_convert_ctx_access) */
 	struct destination *last;
 	struct bpf_sock *sk;
 

@@ -26,7 +26,8 @@ class Enrichment:
     def __init__(
         self, options: Options | None = None, makers: Sequence[Callable[[Options], Enricher]] = ENRICHERS
     ) -> None:
-        self.parts = [make(options or Options()) for make in makers]
+        options = options or Options()
+        self.parts = [make(options) for make in makers if options.names or make is not Names]
 
     @property
     def listeners(self) -> dict[str, Callable[[Array], None]]:

@@ -38,6 +38,13 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="use this tier of programs instead of the best that loads",
     )
     parser.add_argument(
+        "--no-names",
+        dest="names",
+        action="store_false",
+        help="without destination.domain: spares each packet of the host the look for DNS and TLS "
+        "(bench/names.py measures it)",
+    )
+    parser.add_argument(
         "--demo",
         action="store_true",
         help="make a dozen attempts of our own in a private network namespace, and explain each row",
@@ -79,9 +86,10 @@ def run(args: argparse.Namespace) -> int:
         stop.on_signals()  # not before: what was opened may have been a pipe without another end
         if not args.source:
             from callout.capture.kernel import KernelSource
+            from callout.enrich import Options
             from callout.enrichment import Enrichment
 
-            enrichment = stack.enter_context(Enrichment())
+            enrichment = stack.enter_context(Enrichment(Options(names=args.names)))
             live = KernelSource(
                 compiled.kernel,
                 args.tier,

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 
 class Options(NamedTuple):
-    """What the user asked of enrichers. ``hash``: also the SHA-256 of executables."""
+    """What the user asked of enrichers. ``hash``: also the SHA-256 of executables. ``names``: also those of
+    destinations, for which a program runs on each packet.
+    """
 
     hash: bool = False
+    names: bool = True
 
 
 class Enricher(Protocol):
