@@ -138,7 +138,7 @@ _FIELDS = (
         "connect.domain_confidence",
         "text",
         "`high`: this process sent the name, or asked for it and has one name for this address; `medium`: one doubt "
-        "(asked in its cgroup, expired, several names, SNI unlike DNS); `low`: more, another process, or the hosts file.",
+        "(asked in its cgroup, expired, two names, SNI unlike DNS); `low`: more, another process, or the hosts file.",
     ),
     Field(
         "connect.ech",
