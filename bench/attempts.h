@@ -10,11 +10,14 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -54,7 +57,7 @@ static uint64_t now(void)
 
 struct fixture {
 	int udp, tcp_listener, unix_listener, epoll;
-	struct sockaddr_in udp_to[2], closed, tcp_to;
+	struct sockaddr_in udp_to[2], closed, tcp_to, served;
 	struct sockaddr_un unix_to;
 	socklen_t unix_length;
 };
@@ -70,8 +73,29 @@ static int hold_port(int type, struct sockaddr_in *bound)
 	return fd;
 }
 
-static void open_fixture(struct fixture *f)
+/* A process that answers one byte with one byte, connection by connection, until its parent is gone. */
+static void start_server(struct sockaddr_in *served)
 {
+	const int listener = hold_port(SOCK_STREAM, served);
+	const pid_t parent = getpid();
+	need(listen(listener, 128), "listen");
+	if (need(fork(), "fork") == 0) {
+		need(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl(PR_SET_PDEATHSIG)"); /* of the thread that forked */
+		for (char byte; getppid() == parent;) {
+			const int fd = need(accept4(listener, NULL, NULL, SOCK_CLOEXEC), "accept4");
+			while (read(fd, &byte, 1) == 1) /* ends with ECONNRESET */
+				need((int)write(fd, &byte, 1), "write");
+			need(close(fd), "close");
+		}
+		_exit(0);
+	}
+	need(close(listener), "close");
+}
+
+static void open_fixture(struct fixture *f, bool server)
+{
+	if (server)
+		start_server(&f->served);
 	hold_port(SOCK_DGRAM, &f->udp_to[0]);
 	hold_port(SOCK_DGRAM, &f->udp_to[1]);
 	hold_port(SOCK_STREAM, &f->closed); /* bound, not listening: the answer is a RST */
@@ -139,6 +163,25 @@ static int attempt_tcp(struct fixture *f, long index, long batch, uint64_t *ns)
 	return finish(fd, f->tcp_listener, error);
 }
 
+/* The whole life of a connection: a request and its answer, with another process at the other end. */
+static int attempt_served(struct fixture *f, long index, long batch, uint64_t *ns)
+{
+	(void)index, (void)batch;
+	const struct linger now_with_rst = { .l_onoff = 1, .l_linger = 0 };
+	const uint64_t start = now();
+	const int fd = need(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket(SOCK_STREAM)");
+	const int error = connect(fd, (struct sockaddr *)&f->served, sizeof f->served) < 0 ? errno : 0;
+	char byte = 0;
+	if (!error) {
+		need((int)write(fd, &byte, 1), "write");
+		need((int)read(fd, &byte, 1), "read");
+		need(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now_with_rst, sizeof now_with_rst), "setsockopt(SO_LINGER)");
+	}
+	need(close(fd), "close");
+	*ns = now() - start;
+	return error;
+}
+
 static int attempt_nonblock(struct fixture *f, long index, long batch, uint64_t *ns)
 {
 	(void)index, (void)batch;
@@ -190,6 +233,7 @@ static const struct mode {
 	{ "nonblock", attempt_nonblock, 1 },
 	{ "unix", attempt_unix, 1 },
 	{ "mixed", attempt_mixed, 1 },
+	{ "served", attempt_served, 1 },
 	{ "getpid", attempt_getpid, GETPID_BATCH },
 };
 

@@ -78,7 +78,7 @@ static void *work(void *argument)
 	const size_t size = (size_t)(w->count / batch + 1) * sizeof *w->ns;
 
 	w->tid = gettid();
-	open_fixture(&w->fixture);
+	open_fixture(&w->fixture, o->mode->attempt == attempt_served);
 	w->ns = malloc(size);
 	if (!w->ns)
 		die("malloc of %zu bytes", size);
@@ -186,7 +186,7 @@ static double cpu_seconds(void)
 
 static void usage(void)
 {
-	fputs("usage: load udp|refused|tcp|nonblock|unix|mixed|getpid [--count N] [--rate PER_SECOND] [--threads T]\n"
+	fputs("usage: load udp|refused|tcp|nonblock|unix|mixed|served|getpid [--count N] [--rate PER_SECOND] [--threads T]\n"
 	      "            [--seconds LIMIT] [--netns] [--ready-file PATH] [--wait]\n"
 	      "--wait: start at the first byte on standard input, and stay after the report until its end of file\n",
 	      stderr);

@@ -40,6 +40,7 @@ WORKLOADS = (
     Workload("tcp", "tcp", 0.2),
     Workload("nonblock", "nonblock", 0.2),
     Workload("unix", "unix"),
+    Workload("served", "served", 0.2),
     Workload("getpid", "getpid", 20.0),
     Workload("2k/s", "udp", rate=2_000),
     Workload("20k/s", "udp", rate=20_000),
