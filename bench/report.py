@@ -21,8 +21,8 @@ The p50 of one call under the tracer minus the untraced p50 of the same round; i
 itself. `udp` connects one socket to two destinations in turn, no traffic; `refused`, `tcp` and `unix` connect
 a new socket to a closed port or to a listener of the same thread, which accepts and resets: the least that a
 connection can take; `served` is timed from socket to close, a request and its answer with another process
-between them: the least that it takes in practice; `nonblock` is timed until SO_ERROR is read; `getpid` has nothing to do with connect(2): the tax on every other system
-call."""
+between them: the least that it takes in practice; `nonblock` is timed until SO_ERROR is read; `getpid` has
+nothing to do with connect(2): the tax on every other system call."""
 CPU_MEANS = """\
 User and system time of the tracer's own process from the first attempt until it has no backlog; what its
 hooks cost inside the traced process is in the first table. Loads run as fast as they can; `2k/s` and `20k/s`
