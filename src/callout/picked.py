@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from callout.batch import Array, Batch, Coded, Plain, distinct
+from callout.batch import Array, Batch, Coded, Plain, distinct, same
 
 SECOND = 1_000_000_000  # times are nanoseconds
 MISSING = np.iinfo(np.int64).min
@@ -56,6 +56,8 @@ class Rows:
         wanted[list(kinds)] = True
         if not (wanted & self._present).any():
             return np.empty(0, np.intp)
+        if not (self._present & ~wanted).any():
+            return np.arange(len(self.kinds))
         return np.flatnonzero(wanted[self.kinds])
 
     def numbers(self, name: str, rows: Array) -> Array:
@@ -63,8 +65,11 @@ class Rows:
         column = self.batch.column(name) if name in self.batch else None
         if not isinstance(column, Plain):
             return np.full(len(rows), MISSING, np.int64)
-        values = column.data[rows].astype(np.int64)
-        if column.valid is not None:
+        if same(column.data):
+            values = np.full(len(rows), column.data[0], np.int64)
+        else:
+            values = column.data[rows].astype(np.int64)
+        if column.valid is not None and not (same(column.valid) and column.valid[0]):
             values[~column.valid[rows]] = MISSING
         return values
 

@@ -35,7 +35,7 @@ DOUBLED = "socket_state"  # what it misses, socket_state_missed sees
 ROUNDS = 8  # of a ring that fills as fast as it is emptied; nobody waits for its end
 URGENT = -10  # niceness of a reader that must keep up
 IDLE_MS = 100  # longest sleep: bounds a missed wake-up and the reaction to a signal
-GATHER_MS = 50  # how long records may gather: rows appear within 200 ms of their verdict
+GATHER_MS = 100  # how long records may gather: rows appear within 200 ms of their verdict
 
 
 @dataclass

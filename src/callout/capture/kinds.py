@@ -37,12 +37,16 @@ class Kinds:
         """The records themselves, each with all that it has."""
         if self.codes is None:
             return self.records[rows]
-        whole = self.records[self.codes[rows]]
-        own = self.own[rows]
-        width = own.dtype.itemsize
-        octets = whole.view(np.uint8).reshape(len(whole), whole.dtype.itemsize)
-        octets[:, :width] = own.view(np.uint8).reshape(len(own), width)
+        # as bytes: NumPy moves records field by field
+        records, own = octets(self.records)[self.codes[rows]], octets(self.own[rows])
+        records[:, : own.shape[1]] = own
+        whole: Array = records.view(self.records.dtype)[:, 0]
         return whole
+
+
+def octets(records: Array) -> Array:
+    """The same memory as bytes, one row a record."""
+    return records.view(np.uint8).reshape(len(records), records.dtype.itemsize)
 
 
 def each(records: Array) -> Kinds:
@@ -66,8 +70,9 @@ class Lane:
                 "itemsize": end,
             }
         )
-        self._lane, self._dtype = lane, dtype
-        self._own, self._codes = np.zeros(room, own), np.zeros(room, np.int32)
+        self._lane, self._dtype, self._own_dtype = lane, dtype, own
+        self._own = np.zeros((room, end), np.uint8)  # as bytes: NumPy copies records field by field
+        self._codes = np.zeros(room, np.int32)
         self._buffers: list[Array] = []
         self._records = self._buffer(room)
         lane.kind, lane.size, lane.room = kind, dtype.itemsize, room
@@ -80,7 +85,7 @@ class Lane:
     def take(self) -> Kinds:
         """What the last drain brought; the lane is ready for the next one."""
         rows, kinds = self._lane.rows, self._lane.kinds
-        own = self._own[:rows].copy()
+        own = self._own[:rows].copy().view(self._own_dtype)[:, 0]
         if kinds * SHARE <= rows:
             return Kinds(own, self._records[:kinds].copy(), self._codes[:rows].astype(np.intp))
         records = self._records[:kinds]
