@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from callout.batch import Batch, Coded, Column, Plain, coded, compact, distinct,
 from callout.btf import Btf
 from callout.capture import heap, identity, judging
 from callout.capture.addresses import Addresses
-from callout.capture.kinds import Kinds, each
+from callout.capture.kinds import HEAD, Kinds, each, octets
 from callout.capture.memory import Associations, Copies
 from callout.sockaddr import family_name
 from callout.verdict import ERESTARTSYS
@@ -45,6 +46,7 @@ TRANSPORTS = {
     262: "mptcp",
 }
 PROCESS = np.dtype([("start", "u8"), ("pid", "u4")])
+KINDS, KNOWN = 64, 32  # kinds of a batch whose columns are remembered, and batches of which they are
 
 
 class Decoder:
@@ -66,6 +68,7 @@ class Decoder:
         self.copies = Copies()
         self.associations = Associations(self.flags, self.phases, btf.layout("attempt").dtype)
         self._host = os.uname().nodename
+        self._known: OrderedDict[bytes, dict[str, Column]] = OrderedDict()
         self._lost: dict[int, int] = {}
         self.lost_now: list[int] = []  # attempts lost so far by each CPU, when a source knows
         self._offset = 0
@@ -88,6 +91,19 @@ class Decoder:
             kinds = each(kinds.whole())  # the kernel's copy of an address is found by the attempt's id
         columns = Columns(self, kinds)
         return Batch(len(kinds), columns.sources(), steady=True, keys=columns.keys())
+
+    def known(self, kinds: Kinds, offset: int) -> dict[str, Column]:
+        """Columns of these very kinds that an earlier batch had decoded, to be added to. Bounded."""
+        if len(kinds.records) > KINDS:
+            return {}
+        own = kinds.own.dtype.itemsize
+        records = octets(kinds.records)
+        key = b"%d %s %s" % (offset, records[:, :HEAD].tobytes(), records[:, own:].tobytes())
+        found = self._known.setdefault(key, {})
+        self._known.move_to_end(key)
+        if len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+        return found
 
     def warm(self, records: Records) -> None:
         """Runs every column once, so that the first real batch does not pay for imports and first calls."""
@@ -122,7 +138,7 @@ class Columns:
 
     def __init__(self, decoder: Decoder, kinds: Kinds) -> None:
         self.d = decoder
-        self.own, self._codes = kinds.own, kinds.codes
+        self.kinds, self.own, self._codes = kinds, kinds.own, kinds.codes
         self.r = r = kinds.records
         self.offset = decoder.offset()
         self.a = Addresses(r, decoder.flags, decoder.copies)
@@ -189,8 +205,9 @@ class Columns:
             "connect.lost_before": lambda: self._lost_before,
         }
         if self._codes is not None:
+            known = self.d.known(self.kinds, self.offset)
             for name in found.keys() - OWN:
-                found[name] = self.spread(found[name])
+                found[name] = self.spread(name, found[name], known)
         return found
 
     def keys(self) -> dict[str, Callable[[], Column]]:
@@ -210,14 +227,24 @@ class Columns:
             "cgroup": lambda: coded(r["cgroup"], int),
         }
         if self._codes is not None:
-            found = {name: self.spread(found[name]) for name in found}
+            known = self.d.known(self.kinds, self.offset)
+            found = {name: self.spread(f"key {name}", found[name], known) for name in found}
         return {**found, "began": lambda: Plain(self.own["began"].astype(np.int64))}
 
-    def spread(self, source: Callable[[], Column]) -> Callable[[], Column]:
-        """A column of all records from that of one of each kind."""
+    def spread(
+        self, name: str, source: Callable[[], Column], known: dict[str, Column]
+    ) -> Callable[[], Column]:
+        """A column of all records from that of one of each kind, which may be known."""
         assert self._codes is not None
         codes = self._codes
-        return lambda: spread(source(), codes)
+
+        def column() -> Column:
+            few = known.get(name)
+            if few is None:
+                few = known[name] = source()
+            return spread(few, codes)
+
+        return column
 
     def constant(self, value: Any) -> Coded:
         """The same value in every row."""

@@ -17,6 +17,7 @@ from callout._native import ffi, lib
 from callout.batch import Array
 
 OWN = ("sport", "cookie")  # first and last of an attempt's own fields, which stand together (record.h)
+HEAD = 4  # bytes before them
 SHARE = 8  # rows of a kind for which a copy of the kinds is cheaper than keeping their buffer
 KEPT_BUFFERS = 8
 UNSHARED = 3  # references to a buffer that is only in our list: the list, the loop, the question itself
@@ -61,6 +62,7 @@ class Lane:
         """``lane``: the ``struct co_lane`` to set up, which must live as long as this."""
         fields: Any = dtype.fields
         begin, end = fields[OWN[0]][1], fields[OWN[1]][1] + fields[OWN[1]][0].itemsize
+        assert begin == HEAD, f"{OWN[0]} is at {begin}"
         names = [name for name in dtype.names or () if fields[name][1] < end]
         own = np.dtype(
             {

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from callout.batch import Array, Column, Plain, distinct
+from callout.batch import Array, Column, Plain, distinct, repeated, same
 from callout.schema import FIELDS
 from callout.sinks import Target
 from callout.sinks.json_text import NONE, Layout, layout, once, texts
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FEW, SHARE = 16, 16  # values are few where there are at most FEW, or one for SHARE rows
 MANY = 256  # a column of text is taken for many-valued above that, and more than one value for SHARE rows
 LINES = 256  # rows of which text exists at a time: fresh memory from the kernel costs more than the work
+
+ZERO = np.zeros(1, np.int32)
 
 Piece: TypeAlias = str | Callable[[slice], list[str]]  # text that all rows share, or that of some rows
 
@@ -97,7 +99,12 @@ class Rows:
             self._add_few(number, column.codes, once(column.values, is_time))
 
     def _add_plain(self, number: int, column: Plain, is_time: bool) -> None:
-        data, valid = np.ascontiguousarray(column.data), column.valid
+        data, valid = column.data, column.valid
+        if same(data) and (valid is None or same(valid)):
+            if valid is None or valid[0]:
+                self._add_few(number, repeated(ZERO, self.count), texts(data[:1], is_time).__getitem__)
+            return
+        data = np.ascontiguousarray(data)
         if valid is not None:
             if valid.all():
                 valid = None
@@ -121,7 +128,7 @@ class Rows:
         self._add_many(number, some, valid)
 
     def _add_few(self, number: int, codes: Array, text: Callable[[int], str]) -> None:
-        lowest = int(codes.min())
+        lowest = int(codes[0] if same(codes) else codes.min())
         if lowest >= 0 or int(codes.max()) >= 0:
             self._stretch.append(Few(number, codes, text, lowest < 0))
 
@@ -184,7 +191,7 @@ class Rows:
 
 
 def _varies(codes: Array) -> bool:
-    return bool((codes != codes[0]).any())
+    return not same(codes) and bool((codes != codes[0]).any())
 
 
 def _combine(keys: list[Array], count: int) -> tuple[Array, Array]:
