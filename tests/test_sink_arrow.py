@@ -1,4 +1,4 @@
-"""The Arrow stream: what is held and for how long, and that all batches of a stream agree."""
+"""The Arrow stream: rows are readable as soon as they are written, and all batches of a stream agree."""
 
 from __future__ import annotations
 
@@ -14,15 +14,9 @@ import pytest
 from callout.batch import Batch, Coded, Plain
 from callout.columnar import arrow_schema, from_table
 from callout.sinks import Target
-from callout.sinks.arrow import ROWS, ArrowSink
+from callout.sinks.arrow import ArrowSink
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
+COUNT = 4096
 
 
 def batch(*names: str, first: int = 0) -> Batch:
@@ -47,32 +41,17 @@ def row(number: int, name: str) -> dict[str, Any]:
     return {"connect.id": number, "process.name": name}
 
 
-def test_small_batches_are_held_for_a_moment() -> None:
-    clock, stream = Clock(), io.BytesIO()
-    sink = ArrowSink(Target(stream), clock)
-    sink.write(batch("a", "b"))
-    clock.seconds += 0.03
-    sink.write(batch("b", "c", first=2))
-    assert stream.getvalue() == b""
-    clock.seconds += 0.03
-    sink.write(Batch(0, {}))  # nothing new, but time has passed
-    together = [row(0, "a"), row(1, "b"), row(2, "b"), row(3, "c")]
-    assert read(stream.getvalue()) == [together]
-    sink.write(batch("d", first=4))
-    assert read(stream.getvalue()) == [together]
-    sink.close(None)
-    assert read(stream.getvalue()) == [together, [row(4, "d")]]
-
-
-def test_enough_rows_are_not_held() -> None:
+def test_rows_are_there_at_once() -> None:
     stream = io.BytesIO()
-    sink = ArrowSink(Target(stream), Clock())
-    names = [f"p{i}" for i in range(ROWS - 1)]
-    sink.write(batch(*names))
-    sink.write(batch("last", first=ROWS - 1))
-    assert [len(part) for part in read(stream.getvalue())] == [ROWS]
-    sink.write(batch(*names, "other"))
-    assert [part[-1] for part in read(stream.getvalue())] == [row(ROWS - 1, "last"), row(ROWS - 1, "other")]
+    sink = ArrowSink(Target(stream))
+    sink.write(batch("a", "b"))
+    assert read(stream.getvalue()) == [[row(0, "a"), row(1, "b")]]
+    sink.write(batch("b", "c", first=2))
+    written = [[row(0, "a"), row(1, "b")], [row(2, "b"), row(3, "c")]]
+    assert read(stream.getvalue()) == written
+    sink.write(Batch(0, {}))
+    sink.close(None)
+    assert read(stream.getvalue()) == written
 
 
 def test_no_rows_are_a_stream_too() -> None:
@@ -86,13 +65,13 @@ def test_no_rows_are_a_stream_too() -> None:
 def test_polars_reads_dictionaries_that_change() -> None:
     polars = pytest.importorskip("polars", reason="polars is not installed (callout[polars])")
     stream = io.BytesIO()
-    sink = ArrowSink(Target(stream), Clock())
-    for first in (0, ROWS):
-        sink.write(batch(*[f"p{first}-{i % 3}" for i in range(ROWS)], first=first))
+    sink = ArrowSink(Target(stream))
+    for first in (0, COUNT):
+        sink.write(batch(*[f"p{first}-{i % 3}" for i in range(COUNT)], first=first))
     sink.close(None)
     stream.seek(0)
     names = polars.read_ipc_stream(stream)["process.name"].cast(str).to_list()
-    assert (names[1], names[ROWS + 1], len(names)) == ("p0-1", f"p{ROWS}-1", 2 * ROWS)
+    assert (names[1], names[COUNT + 1], len(names)) == ("p0-1", f"p{COUNT}-1", 2 * COUNT)
 
 
 def test_a_descriptor_that_takes_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +82,7 @@ def test_a_descriptor_that_takes_little_at_a_time(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "writev", little)
     with (tmp_path / "out").open("wb") as stream:
         for target in (stream, whole):
-            sink = ArrowSink(Target(target), Clock())
+            sink = ArrowSink(Target(target))
             sink.write(batch("a", "b"))
             sink.close(None)
     assert (tmp_path / "out").read_bytes() == whole.getvalue()
@@ -112,7 +91,7 @@ def test_a_descriptor_that_takes_little_at_a_time(tmp_path: Path, monkeypatch: p
 
 def test_batches_whose_values_together_are_too_many_stay_apart() -> None:
     stream = io.BytesIO()
-    sink = ArrowSink(Target(stream), Clock())
+    sink = ArrowSink(Target(stream))
     for begin in (0, 100):
         kinds = [f"kind-{begin + i}" for i in range(100)]
         sink.write(Batch(100, {"event.kind": Coded(np.arange(100, dtype=np.int32), kinds)}, steady=True))
@@ -133,6 +112,6 @@ class Gone(io.RawIOBase):
 
 
 def test_a_reader_that_has_gone() -> None:
-    sink = ArrowSink(Target(Gone()), Clock())  # type: ignore[arg-type]
+    sink = ArrowSink(Target(Gone()))  # type: ignore[arg-type]
     with pytest.raises(BrokenPipeError):
-        sink.write(batch(*["p"] * ROWS))
+        sink.write(batch(*["p"] * COUNT))

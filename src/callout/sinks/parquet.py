@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +36,7 @@ class ParquetSink:
     an interrupted recording is in the way.
     """
 
-    def __init__(self, target: Target, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, target: Target) -> None:
         columnar.arrow()
         if target.path is None:
             raise UsageError(
@@ -69,11 +68,11 @@ class ParquetSink:
                 f"cannot write {self.journal}: {error.strerror}",
                 "give a file in a directory that you may write to",
             ) from error
-        self._out = Stream(self._file, clock)
+        self._out = Stream(self._file)
         self._rows = 0
 
     def write(self, batch: Batch) -> None:
-        """Records the rows in the journal, at most a moment later. Raises CalloutError."""
+        """Records the rows in the journal. Raises CalloutError."""
         self._rows += len(batch)
         with self._told():
             self._out.write(batch)
@@ -98,7 +97,7 @@ class ParquetSink:
 
     def abandon(self) -> None:
         """Lets go at once: FILE stays as it was, and the journal with its rows too."""
-        with suppress(OSError):  # what it still holds could not be written, or is not waited for
+        with suppress(OSError):  # what it still holds could not be written
             self._file.close()
         if not self._rows:
             self.journal.unlink()
