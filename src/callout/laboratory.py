@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,13 +73,17 @@ def under_way(source: KernelSource) -> int:
 
 
 class Trace:
-    """A live source on the laboratory's child, and the rows so far, with their patterns."""
+    """A live source on the laboratory's child, and the rows so far, with their patterns.
 
-    def __init__(self, source: KernelSource) -> None:
+    ``each`` is called with every row as it comes, while whoever made the attempt may still be there.
+    """
+
+    def __init__(self, source: KernelSource, each: Callable[[dict[str, Any]], None] | None = None) -> None:
         assert source.tier is not None  # once entered, it has one
         self.tier = source.tier.name
         self.rows: list[dict[str, Any]] = []
         self._source = source
+        self._each = each
         self._patterns = Patterns()
 
     def gather(self) -> None:
@@ -87,7 +91,11 @@ class Trace:
         batch = self._source.read()
         if len(batch):
             self._patterns.mark(batch)
-            self.rows.extend(batch.rows())
+            new = list(batch.rows())
+            self.rows.extend(new)
+            if self._each is not None:
+                for row in new:
+                    self._each(row)
         else:
             self._source.wait()
 
@@ -100,7 +108,9 @@ class Trace:
 
 
 @contextmanager
-def traced(child: Child, tier: str | None = None) -> Iterator[Trace]:
+def traced(
+    child: Child, tier: str | None = None, each: Callable[[dict[str, Any]], None] | None = None
+) -> Iterator[Trace]:
     """A trace of a child that waits at its gate. Raises NotPermittedError; the child ends before its cgroup."""
     from callout.capture.kernel import KernelSource
 
@@ -108,7 +118,7 @@ def traced(child: Child, tier: str | None = None) -> Iterator[Trace]:
         group = stack.enter_context(grouped(child.pid))
         stack.callback(child.close)
         comms = None if group else frozenset({COMM})  # in a cgroup of its own all is the laboratory's
-        yield Trace(stack.enter_context(KernelSource(Narrowing(comms=comms, cgroup=group), tier)))
+        yield Trace(stack.enter_context(KernelSource(Narrowing(comms=comms, cgroup=group), tier)), each)
 
 
 def expected_rows(scenarios: Sequence[Scenario], tier: str) -> int:
@@ -122,9 +132,15 @@ def expected_rows(scenarios: Sequence[Scenario], tier: str) -> int:
 
 
 def run(
-    scenarios: Sequence[Scenario], tier: str | None = None, untraced: str = "", patience: float = PATIENCE
+    scenarios: Sequence[Scenario],
+    tier: str | None = None,
+    untraced: str = "",
+    patience: float = PATIENCE,
+    each: Callable[[dict[str, Any]], None] | None = None,
 ) -> Run:
-    """Runs scenarios, all in one child. ``untraced``: why no trace is tried. Raises CalloutError."""
+    """Runs scenarios, all in one child. ``untraced``: why no trace is tried; ``each``: see Trace. Raises
+    CalloutError.
+    """
     with spawn([scenario.name for scenario in scenarios]) as child:
         impossible = {report.scenario: report.reason for report in child.impossible}
         shown = [scenario for scenario in scenarios if scenario.name not in impossible]
@@ -132,7 +148,7 @@ def run(
             child.release()
             told = child.told()
             return Run(Seen(attempts_of(told)), told, impossible, untraced)
-        with traced(child, tier) as trace:
+        with traced(child, tier, each) as trace:
             told = []
             failure: list[CalloutError] = []
             reader = threading.Thread(target=read, args=(child, told, failure))

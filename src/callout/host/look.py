@@ -78,7 +78,9 @@ def destination(row: Row) -> tuple[str, int] | None:
     ip, port = row.get("destination.ip"), row.get("destination.port")
     if row.get("connect.family") not in INTERNET or ip is None or port is None:
         return None
-    return str(ip).partition("%")[0], int(port)
+    plain = ipaddress.ip_address(str(ip).partition("%")[0])
+    mapped = plain.ipv4_mapped if isinstance(plain, ipaddress.IPv6Address) else None
+    return str(mapped or plain), int(port)
 
 
 def route(row: Row) -> Iterator[Look]:
@@ -228,7 +230,7 @@ def refusal(row: Row, hook: str, packet: Packet, decision: Decision, source: str
     fits = {
         "syn_unanswered": "drop", "no_listener": "reject", "rst_from_peer": "reject",
         "icmp_port_unreachable": "reject", "icmp_host_unreachable": "reject", "icmp_net_unreachable": "reject",
-        "icmp_admin_prohibited": "reject",
+        "icmp_admin_prohibited": "reject", "closed_by_application": "reject",
     }.get(cause)  # fmt: skip
     if fits == decision.action and decision.certain:
         return Look("firewall", "against", text, source, f"netfilter_{decision.action}")
@@ -347,12 +349,18 @@ def deniers(row: Row) -> Iterator[Look]:
         )
     names = policy.modules()
     if names and error in ("EPERM", "EACCES"):
-        yield Look(
-            "policy",
-            "adds",
-            f"security modules that can refuse: {', '.join(names)}",
-            "the kernel's list of LSMs",
-        )
+        only = cause == "unknown" and error == "EACCES" and mode == 0 and not found and nothing_forbids(row)
+        text = f"security modules that can refuse: {', '.join(names)}"
+        yield Look("policy", "adds", text, "the kernel's list of LSMs", "lsm" if only else None)
+
+
+def nothing_forbids(row: Row) -> bool:
+    """Whether the routing table lets a call pass: then EACCES comes from elsewhere."""
+    place = destination(row)
+    if place is None or policy.cgroup_of(row["process.pid"]) is None:
+        return False
+    found = routes.lookup(place[0])
+    return found.error is None and found.kind in ("unicast", "local")
 
 
 FINDERS: dict[str, tuple[Finder, ...]] = {

@@ -83,6 +83,6 @@ def sent(
     if "drop_reason" in evidence:
         yield Step(None, f"this host drops a packet: {evidence['drop_reason']}")
     if "icmp" in evidence:
-        yield Step(None, f"ICMP comes back: {icmp_words(evidence['icmp']['type'], evidence['icmp']['code'])}")
+        yield Step(None, f"{icmp_words(evidence['icmp'], row)} comes back")
     if evidence.get("rst"):
         yield Step(None, f"a RST comes back from {destination(row)}")

@@ -7,7 +7,7 @@ unknown, however good the proof.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from callout.story.model import Confidence, Look, Row
@@ -20,9 +20,11 @@ ICMP = {
     (3, 11): "net unreachable for this service", (3, 12): "host unreachable for this service",
     (3, 13): "administratively prohibited", (3, 14): "precedence violation", (3, 15): "precedence cut off",
     (11, 0): "time to live exceeded", (11, 1): "reassembly time exceeded",
-    (1, 0): "ICMPv6 no route", (1, 1): "ICMPv6 administratively prohibited",
-    (1, 2): "ICMPv6 beyond scope", (1, 3): "ICMPv6 address unreachable", (1, 4): "ICMPv6 port unreachable",
-    (1, 5): "ICMPv6 failed policy", (1, 6): "ICMPv6 reject route",
+}  # fmt: skip
+ICMP6 = {
+    (1, 0): "no route", (1, 1): "administratively prohibited", (1, 2): "beyond scope", (1, 3): "address unreachable",
+    (1, 4): "port unreachable", (1, 5): "failed policy", (1, 6): "reject route", (3, 0): "hop limit exceeded",
+    (4, 1): "next header not known",
 }  # fmt: skip
 DENIERS = {
     "lsm": "a hook at the security modules saw the refusal",
@@ -58,9 +60,13 @@ def weigh(row: Row, looks: Sequence[Look] = ()) -> tuple[str, Confidence]:
     return cause, "certain" if known.proof and (seen or supported) else known.alone
 
 
-def icmp_words(kind: int, code: int) -> str:
-    """An ICMP error in words."""
-    return f"{ICMP.get((kind, code), 'error')} (type {kind}, code {code})"
+def icmp_words(found: Mapping[str, Any], row: Row) -> str:
+    """An ICMP error in words, with its sender where that is known."""
+    six = row.get("network.type") == "ipv6"
+    kind, code = found["type"], found["code"]
+    name = (ICMP6 if six else ICMP).get((kind, code), "error")
+    sender = f" from {found['from']}" if "from" in found else ""
+    return f"ICMP{'v6' if six else ''} {name} (type {kind}, code {code}){sender}"
 
 
 def evidence_of(row: Row) -> Iterator[str]:
@@ -73,9 +79,7 @@ def evidence_of(row: Row) -> Iterator[str]:
     if evidence.get("rst"):
         yield "a RST came for this socket"
     if "icmp" in evidence:
-        found = evidence["icmp"]
-        sender = f" from {found['from']}" if "from" in found else ""
-        yield f"ICMP {icmp_words(found['type'], found['code'])}{sender}"
+        yield icmp_words(evidence["icmp"], row)
     if "soft_error" in evidence:
         yield f"an ICMP error was remembered as {evidence['soft_error']}"
     if "drop_reason" in evidence:

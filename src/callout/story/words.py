@@ -112,7 +112,10 @@ def values(row: Row) -> dict[str, str]:
 
 
 def sentence(cause: str, row: Row) -> str:
-    """One sentence for a cause."""
+    """One sentence for a cause; for none what the error can mean."""
+    meant = possible(row) if cause == "unknown" else ()
+    if meant:
+        return f"{values(row)['errno']} can mean {' or '.join(meant)}: what was seen does not tell which."
     return words_of(cause).sentence.format_map(values(row))
 
 
