@@ -61,6 +61,9 @@ if [ "${1:-}" = --test ]; then
 	need patchelf patchelf
 	need dnsmasq dnsmasq-base
 	need curl curl
+	need tidy tidy
+	need chromium chromium
+	need chromedriver chromium-driver
 fi
 
 if [ ${#want[@]} -gt 0 ]; then

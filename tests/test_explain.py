@@ -207,6 +207,8 @@ def test_without_a_topic_it_lists_all() -> None:
     ("words", "told"),
     [
         (["refused", "--sockaddr", "0200"], "callout: give a topic or --sockaddr, not both\n"),
+        (["refused", "--html", "."], "callout: give topics or --html, not both\n"),
+        (["--sockaddr", "0200", "--html", "."], "callout: give --html or --sockaddr, not both\n"),
         (["refused", "--addrlen", "3"], "callout: --addrlen goes with --sockaddr\n"),
     ],
 )

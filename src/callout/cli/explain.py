@@ -2,7 +2,7 @@
 
 `callout explain` lists all topics; `callout explain ECONNREFUSED AF_UNIX` tells what applies to both. Numbers are
 topics too: 111 is an error, 42 a system call. `-o ndjson` gives the data, one page or outcome a line (without a topic
-all pages).
+all pages); `--html DIR` writes the whole reference as a web site that needs no server.
 
 `callout explain --sockaddr HEX` decodes the bytes of a socket address as strace prints them.
 """
@@ -13,6 +13,7 @@ import argparse
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callout.errors import UsageError
@@ -37,6 +38,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help="text (default) or ndjson",
     )
+    parser.add_argument("--html", type=Path, metavar="DIR", help="write all of it as a web site into DIR")
     parser.add_argument(
         "--sockaddr",
         metavar="HEX",
@@ -55,19 +57,35 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a page, the list of all, or one decoded address."""
+    """Prints a page, the list of all, or one decoded address; or writes the site."""
     if args.sockaddr is None:
         if args.addrlen is not None:
             raise UsageError("--addrlen goes with --sockaddr")
+        if args.html is not None:
+            return write_site(args)
         from callout.cli import pager
 
         pager.show(read_topics(args.topic, args.output))
         return 0
-    if args.topic:
-        raise UsageError("give a topic or --sockaddr, not both")
+    if args.topic or args.html is not None:
+        raise UsageError(
+            "give a topic or --sockaddr, not both" if args.topic else "give --html or --sockaddr, not both"
+        )
     from callout.sockaddr import decode_sockaddr
 
     print(decode_sockaddr(read_hex(args.sockaddr), args.addrlen, args.style))
+    return 0
+
+
+def write_site(args: argparse.Namespace) -> int:
+    """The whole reference as a web site."""
+    if args.topic:
+        raise UsageError("give topics or --html, not both")
+    from callout import site
+    from callout.cli.streams import say
+
+    count = site.write(whole(), args.html)
+    say(f"callout: {count} pages; begin with {args.html / 'index.html'}")
     return 0
 
 

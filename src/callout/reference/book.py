@@ -14,6 +14,9 @@ from importlib.resources import files
 from callout.reference import made
 from callout.reference.page import KINDS, Outcome, Page, read
 
+TYPES = ("stream", "datagram", "seqpacket", "raw")  # concepts that outcomes are about
+SORTED = ("errno", "cause", "hook", "client")  # by name; the others have an order of their own
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -47,7 +50,12 @@ class Book:
             for scene in self.scenes.values()
         )
         order = {kind: rank for rank, kind in enumerate(KINDS)}
-        self.pages = {page.place: page for page in sorted([*pages, *shown], key=lambda p: order[p.kind])}
+        self.pages = {
+            page.place: page
+            for page in sorted(
+                [*pages, *shown], key=lambda p: (order[p.kind], p.name.lower() if p.kind in SORTED else "")
+            )
+        }
 
     @cached_property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -140,9 +148,6 @@ class Book:
             for page in self.pages.values()
             if scenario in page.scenarios or any(scenario in outcome.scenarios for outcome in page.outcomes)
         ]
-
-
-TYPES = ("stream", "datagram", "seqpacket", "raw")
 
 
 def written() -> list[Page]:

@@ -27,8 +27,7 @@ def pages() -> Iterator[Page]:
 
 def errors() -> Iterator[Page]:
     """Every error number of this architecture: what the C library says, and the verdict that it stands for."""
-    for number in sorted(errno.errorcode):
-        name = errno_name(number)
+    for name, number in sorted((errno_name(number), number) for number in errno.errorcode):
         facts = {"number": f"{number} on x86-64", "strerror": os.strerror(number)}
         if number in BY_ERRNO:
             facts["verdict"] = f"`{BY_ERRNO[number]}`"

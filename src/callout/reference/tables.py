@@ -7,6 +7,7 @@ does not stand in the file.
 from __future__ import annotations
 
 import csv
+import re
 from functools import cache
 from importlib.resources import files
 
@@ -18,6 +19,7 @@ TABLES = {
     "families": "families.csv",
     "shells": "reverse_shells.csv",
 }
+PLACE = re.compile(r"\{(\w+)\}")
 
 
 def text(name: str) -> str:
@@ -35,6 +37,21 @@ def records(name: str) -> list[dict[str, str]]:
     """The rows of one of TABLES by the names in its head."""
     head, *rows = table(name)
     return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def filled(place: re.Match[str]) -> str:
+    """What stands for a place that one has to fill in; an option that depends on the address is left out."""
+    return "" if place[1] == "v6" else place[1].upper()
+
+
+@cache
+def next_steps() -> dict[str, list[tuple[str, str]]]:
+    """Commands that tell more about a cause, and what for; a word in capitals stands for what one has to fill in."""
+    steps: dict[str, list[tuple[str, str]]] = {}
+    for row in csv.DictReader(text("why_next.csv").splitlines()):
+        command, purpose = (PLACE.sub(filled, row[key]) for key in ("command", "purpose"))
+        steps.setdefault(row["cause"], []).append((command, purpose))
+    return steps
 
 
 @cache

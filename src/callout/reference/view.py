@@ -24,6 +24,7 @@ TAGS = {
     "TOCTOU": "can change between this reading and its use",
     "OPT": "not always there",
 }
+NAMING = ("numbers", "families")  # tables whose first column names pages
 SEEN = {"": "", "call": "where the call was seen", "socket": "where only its socket was seen"}
 
 
@@ -127,6 +128,8 @@ def directive(words: str) -> Iterator[Block]:
         head, *rows = tables.table(name)
         kept = [number for number, column in enumerate(head) if column != "aliases"]
         shown, *below = (tuple(row[i] for i in kept) for row in [head, *rows])
+        if name in NAMING:
+            below = [(f"`{first}`", *rest) for first, *rest in below]
         yield Table(shown, tuple(below))
     else:
         raise ValueError(f"there is no table {words!r}")
@@ -139,6 +142,9 @@ def of_kind(book: Book, page: Page) -> Iterator[Section]:
     elif page.kind == "field":
         if rows := values(page.name):
             yield Section("Its values", (Table(("value", "meaning"), rows),))
+    elif page.kind == "cause" and (steps := tables.next_steps().get(page.name)):
+        rows = tuple((f"`{command}`", purpose) for command, purpose in steps)
+        yield Section("Commands that tell more", (Table(("command", "to"), rows),))
     elif page.kind == "pattern":
         text = "The table only counts such rows, unless --all is given; all other outputs have them."
         yield Section("In callout", (Prose(text),))
