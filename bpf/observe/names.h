@@ -248,16 +248,17 @@ static __always_inline bool sender_wanted(void)
 static __always_inline void put_hello(struct __sk_buff *ctx, struct payload *p)
 {
 	struct bpf_tcp_sock *tcp = stream_of(ctx);
+	u32 segments, size;
 	u8 head[6];
-	u32 size;
 
 	if (!tcp || tcp->bytes_acked > HELLO_BYTES || !find_payload(ctx, p))
 		return;
-	if (tcp->bytes_acked > 1 || p->length < sizeof(head) || bpf_skb_load_bytes(ctx, p->at, head, sizeof(head)))
+	segments = ctx->gso_segs;
+	if (tcp->data_segs_out > (segments ? segments : 1)) /* counts this packet already (tcp_output.c) */
 		return hello_goes_on(ctx, p);
-	if (head[0] != 0x16 || head[1] != 3 || head[5] != 1)
-		return hello_goes_on(ctx, p);
-	if (!sender_wanted())
+	if (p->length < sizeof(head) || bpf_skb_load_bytes(ctx, p->at, head, sizeof(head)))
+		return;
+	if (head[0] != 0x16 || head[1] != 3 || head[5] != 1 || !sender_wanted())
 		return;
 	size = 5 + (head[3] << 8 | head[4]);
 	if (size > p->length) {

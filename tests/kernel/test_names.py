@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dns.name
 import pytest
 
 from callout.capture.kernel import KernelSource
@@ -17,7 +22,7 @@ from callout.enrich.nametable import AT_LEAST
 from callout.enrichment import Enrichment
 
 from .network import Client, Network, network
-from .watch import PATIENCE, Watch
+from .watch import PATIENCE, Watch, finish, traced
 
 pytestmark = pytest.mark.kernel
 Row = dict[str, Any]
@@ -171,6 +176,224 @@ def test_the_hosts_file_of_the_process(net: Network, watch: Named) -> None:
     assert told(row) == ("from-hosts.test", "hosts", "low")
     assert "connect.domain_age" not in row
     assert told(watch.row("127.0.0.1", 9, client)) == (None, None, None)
+
+
+SERVER = """
+import socket, ssl, sys, threading
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1])
+listener = socket.create_server(("192.0.2.78", 443))
+print(flush=True)
+while True:
+    connection, _ = listener.accept()
+    try:
+        context.wrap_socket(connection, server_side=True).close()
+    except OSError:
+        pass
+"""
+GREET = """
+def greet(name):
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with socket.create_connection(("192.0.2.78", 443)) as plain:
+        with context.wrap_socket(plain, server_hostname=name) as secure:
+            return secure.version()
+"""
+
+
+@pytest.fixture(scope="module")
+def server(net: Network, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A TLS server at 192.0.2.78, port 443."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    pem = tmp_path_factory.mktemp("tls") / "both.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+         "-subj", "/CN=sni.test", "-keyout", pem, "-out", f"{pem}.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    pem.write_text(pem.read_text() + Path(f"{pem}.crt").read_text())
+    process = net.start([sys.executable, "-c", SERVER, str(pem)], stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline()
+
+
+def sent(client: Client, port: int, *pieces: bytes) -> None:
+    """A connection to a listener of the client's own, on which these pieces are sent, each by itself."""
+    client.do(
+        f"(l := socket.create_server(('192.0.2.78', {port})), s := socket.create_connection(('192.0.2.78', {port})), "
+        f"s.setsockopt(6, socket.TCP_NODELAY, 1), c := l.accept()[0], "
+        f"[(s.send(piece), c.recv(len(piece), socket.MSG_WAITALL)) for piece in {pieces!r}], s.close(), l.close())"
+    )
+
+
+def hello(name: str, *extensions: tuple[int, bytes]) -> bytes:
+    """The first bytes of a TLS client."""
+    data = name.encode()
+    server_name = struct.pack(">HBH", len(data) + 3, 0, len(data)) + data
+    body = b"".join(
+        struct.pack(">HH", kind, len(value)) + value for kind, value in ((0, server_name), *extensions)
+    )
+    message = b"\3\3" + bytes(33) + b"\0\2\x13\1\1\0" + struct.pack(">H", len(body)) + body
+    return b"\x16\3\1" + struct.pack(">H", len(message) + 4) + b"\1" + len(message).to_bytes(3) + message
+
+
+@pytest.mark.usefixtures("server")
+def test_the_name_that_a_tls_client_sends(net: Network, watch: Named) -> None:
+    client = net.client()
+    client.do(f"exec({GREET!r}, globals())")
+    assert str(client.do("greet('Sni.Test')")).startswith("TLS")
+    row = watch.row("192.0.2.78", 443, client)
+    assert told(row) == ("sni.test", "sni", "high")
+    assert "connect.domain_age" not in row
+    assert "connect.ech" not in row
+
+
+def test_a_hello_in_pieces(net: Network, watch: Named) -> None:
+    whole = hello("pieces.test", (51, bytes(6000)))
+    client = net.client()
+    sent(client, 444, whole[:100], whole[100:4500], whole[4500:])
+    assert told(watch.row("192.0.2.78", 444, client)) == ("pieces.test", "sni", "high")
+
+
+def test_an_encrypted_hello(net: Network, watch: Named) -> None:
+    client = net.client()
+    sent(client, 445, hello("outer.test", (0xFE0D, bytes(200))))
+    row = watch.row("192.0.2.78", 445, client)
+    assert told(row) == ("outer.test", "sni", "low")
+    assert row["connect.ech"] is True
+
+
+def test_what_is_no_hello_tells_nothing(net: Network, watch: Named) -> None:
+    client = net.client()
+    sent(client, 446, b"\x16\3\1\x40\0\1" + b"x" * 500, hello("late.test"))
+    assert told(watch.row("192.0.2.78", 446, client)) == (None, None, None)
+
+
+LIAR = """
+import socket, sys
+answers = eval(sys.argv[1])
+server = socket.socket(type=socket.SOCK_DGRAM)
+server.bind(("127.0.0.66", 53))
+print(flush=True)
+for answer in answers:
+    question, who = server.recvfrom(512)
+    server.sendto(answer.replace(b"ID", question[:2]), who)
+"""
+QUESTION = b"\3bad\4test\0\0\1\0\1"
+
+
+def answer(
+    address: str, question: bytes = QUESTION, number: bytes = b"ID", owner: bytes = b"\xc0\x0c"
+) -> bytes:
+    """An answer with one address."""
+    record = owner + b"\0\1\0\1\0\0\0\x3c\0\4" + socket.inet_aton(address)
+    return number + b"\x81\x80\0\1\0\1\0\0\0\0" + question + record
+
+
+def ask(client: Client, question: bytes = QUESTION) -> None:
+    """Asks the liar, as one who listens to anything."""
+    message = b"\x12\x34\1\0\0\1\0\0\0\0\0\0" + question
+    client.do(
+        "(s := socket.socket(type=socket.SOCK_DGRAM), s.connect(('127.0.0.66', 53)), "
+        f"s.send({message!r}), s.recv(4096), s.close())"
+    )
+
+
+def lie(net: Network, *answers: bytes) -> None:
+    """A server at 127.0.0.66 that answers with these, one after the other."""
+    process = net.start([sys.executable, "-c", LIAR, repr(answers)], stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline()
+
+
+def test_liars(net: Network, watch: Named) -> None:
+    lies = {
+        "127.0.66.1": (answer("127.0.66.1"), ("bad.test", "dns", "high")),
+        "127.0.66.2": (answer("127.0.66.2", owner=b"\5other\4test\0"), (None, None, None)),
+        "127.0.66.3": (answer("127.0.66.3", number=b"\0\0"), ("bad.test", "dns", "low")),
+        "127.0.66.4": (answer("127.0.66.4", question=b"\4good\4test\0\0\1\0\1"), ("good.test", "dns", "low")),
+        "127.0.66.5": (answer("127.0.66.5", owner=b"\xc0\x19"), (None, None, None)),
+        "127.0.66.6": (answer("127.0.66.6")[:-2], (None, None, None)),
+        "127.0.66.7": (b"ID\x81\x80\xff\xff\xff\xff\0\0\0\0" + QUESTION, (None, None, None)),
+        "127.0.66.8": (b"x", (None, None, None)),
+    }
+    lie(net, *(message for message, _ in lies.values()))
+    client = net.client()
+    for _ in lies:
+        ask(client)
+    for address in lies:
+        client.do(f"connect('{address}')")
+    found = {address: told(watch.row(address, 9, client)) for address in lies}
+    assert found == {address: expected for address, (_, expected) in lies.items()}
+
+
+def test_an_answer_to_nobody_is_not_believed(net: Network, watch: Named) -> None:
+    client = net.client()
+    client.do(
+        "(a := socket.socket(type=socket.SOCK_DGRAM), a.bind(('127.0.0.67', 53)), "
+        "b := socket.socket(type=socket.SOCK_DGRAM), b.bind(('127.0.0.67', 5000)), "
+        f"a.sendto({answer('127.0.66.9')!r}, ('127.0.0.67', 5000)), b.recv(512))"
+    )
+    client.do("connect('127.0.66.9')")
+    assert told(watch.row("127.0.66.9", 9, client)) == (None, None, None)
+
+
+def test_names_of_any_bytes_are_harmless_and_exact(net: Network, watch: Named) -> None:
+    question = b"\x0a\x1b[31m\xff.\\ \x00\4test\0\0\1\0\1"
+    lie(net, answer("127.0.66.10", question))
+    client = net.client()
+    ask(client, question)
+    client.do("connect('127.0.66.10')")
+    domain = watch.row("127.0.66.10", 9, client)["destination.domain"]
+    assert domain == r"\027[31m\255\.\\\032\000.test"
+    assert dns.name.from_text(domain).to_wire() == question[:-4]
+
+
+def test_a_flood_costs_no_attempt(net: Network) -> None:
+    with named(net) as watch:
+        flood, client = net.client(), net.client()
+        question = b"\0\1\1\0\0\1\0\0\0\0\0\0" + QUESTION
+        flood.do(
+            "(s := socket.socket(type=socket.SOCK_DGRAM), s.connect(('127.0.0.68', 53)), "
+            f"sum([s.send({question!r}) for _ in range(1)]))"
+        )
+        flood.do(
+            "(r := socket.socket(type=socket.SOCK_DGRAM), r.bind(('127.0.0.68', 53)), "
+            "s := socket.socket(type=socket.SOCK_DGRAM), s.connect(('127.0.0.68', 53)), "
+            f"[s.send({question!r}) for _ in range(20000)], 1)[-1]"
+        )
+        client.do("[connect('127.0.0.69', 1000 + number) for number in range(500)]")
+        mine = watch.until(lambda rows: sum(row["process.pid"] == client.pid for row in rows) >= 500)
+        ports = sorted(row["destination.port"] for row in mine if row["process.pid"] == client.pid)
+        assert ports == list(range(1000, 1500))
+        counters = watch.source.counters()
+        assert counters.lost == 0
+        assert counters.lost_others["packets with names lost"] > 0
+        assert sum(watch.enrichment.memory().values()) < 10_000_000
+
+
+def test_without_names(tmp_path: Path, net: Network) -> None:
+    with traced(tmp_path, "--no-names", "-o", "ndjson", "destination.port = 14") as process:
+        net.client().do("lookup('www.test') and connect('127.0.0.9', 14)")
+        net.client().do("connect('192.0.2.77', 14)")
+        rows, _ = finish(process)
+    assert len(rows) == 2
+    assert not any("domain" in row["destination"] for row in rows)
+
+
+def test_a_filter_and_an_alias(tmp_path: Path, net: Network) -> None:
+    with traced(
+        tmp_path, "-o", "ndjson", "fd.sip.name = www.test and destination.port in (15, 16)"
+    ) as process:
+        client = net.client()
+        client.do("connect('127.0.0.9', 16)")
+        client.do("lookup('www.test') and connect('127.0.0.9', 15)")
+        rows, _ = finish(process)
+    assert [(row["destination"]["port"], row["connect"]["domain_confidence"]) for row in rows] == [
+        (15, "high")
+    ]
 
 
 def test_an_answer_that_has_expired(tmp_path: Path) -> None:

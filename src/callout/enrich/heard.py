@@ -137,10 +137,8 @@ class Heard:
 
     def _greeted(self, packet: Packet) -> None:
         key = packet.cookie, packet.what
-        hello = tls.read_hello(packet.data)
-        if hello is None:  # perhaps the rest of it comes in the next packet
-            stream = self._streams.add(packet.netns, packet.cgroup, key, packet.sequence, packet.data)
-            hello = tls.read_hello(bytes(stream.data))
-        if hello is not None:
+        stream = self._streams.add(packet.netns, packet.cgroup, key, packet.sequence, packet.data)
+        hello = tls.read_hello(bytes(stream.data))
+        if hello is not None:  # else the rest of it may come in the next packet
             self._streams.drop(key)
             self._hellos.put(packet.netns, packet.asker, packet.cookie, hello)
