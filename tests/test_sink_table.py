@@ -132,6 +132,15 @@ def test_lost_and_attempt_rows_in_color() -> None:
     )
 
 
+def test_a_name_stands_where_it_fits_and_says_when_it_is_not_sure() -> None:
+    row = WEB | {"destination.domain": "www.example\x1b.org", "connect.verdict": "established"}
+    unsure = row | {"connect.domain_confidence": "low"}
+    assert " → www.example\\x1b.org (93.184.216.34:443) " in table([row], 80)
+    assert " → www.example\\x1b.org? (93.184.216.34:443) " in table([unsure], 80)
+    assert " → 93.184.216.34:443 " in table([row], 60)
+    assert "example" not in table([row], 60)
+
+
 def test_domain_and_long_path() -> None:
     rows = [
         WEB | {"destination.domain": "example.org", "connect.verdict": "established"},
@@ -140,7 +149,7 @@ def test_domain_and_long_path() -> None:
         | {"connect.verdict": "unreachable", "connect.errno": "ENOENT", "connect.cause": "unix_no_path"},
     ]
     assert table(rows, 100) == (
-        "12:00:00.123 curl[4242]         → 93.184.216.34:443 (example.org)           established\n"
+        "12:00:00.123 curl[4242]         → example.org (93.184.216.34:443)           established\n"
         "12:00:00.123 curl[4242] → /run/user/1000/cont…rd/containerd.sock  "
         "unreachable (ENOENT: unix_no_path)\n"
     )

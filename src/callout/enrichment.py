@@ -6,12 +6,13 @@ evaluated, so filters work on all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from callout.enrich import Enricher, Options
 from callout.enrich.names import Names
+from callout.enrich.ripening import Ripening
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch
@@ -28,6 +29,9 @@ class Enrichment:
     ) -> None:
         options = options or Options()
         self.parts = [make(options) for make in makers if options.names or make is not Names]
+        names = [part for part in self.parts if isinstance(part, Names)]
+        waits = names and not options.related
+        self._ripening = Ripening(names[0].greeted, names[0].add) if waits else None
 
     @property
     def listeners(self) -> dict[str, Callable[[Array], None]]:
@@ -55,6 +59,16 @@ class Enrichment:
         if len(batch):
             for part in self.parts:
                 part.add(batch)
+
+    def ripe(self, batch: Batch) -> Iterator[Batch]:
+        """The rows that need not wait for more (``enrich.ripening``), of this batch and of those before; the last batch
+        may be empty.
+        """
+        yield from self._ripening.take(batch) if self._ripening else (batch,)
+
+    def rest(self) -> Iterator[Batch]:
+        """Rows that still wait, where no more batches come."""
+        yield from self._ripening.rest() if self._ripening else ()
 
     def memory(self) -> dict[str, int]:
         """Bytes kept, by table."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
@@ -108,12 +109,15 @@ def flow(
     room = stop.count
     patterns = Patterns()
 
-    def passing(batch: Batch) -> Batch:
-        nonlocal room
+    def known(batch: Batch) -> Iterator[Batch]:
         if len(batch):
             if enrichment is not None:
                 enrichment.add(batch)
             patterns.mark(batch)
+        yield from (batch,) if enrichment is None else enrichment.ripe(batch)
+
+    def passing(batch: Batch) -> Batch:
+        nonlocal room
         if len(batch) and mask is not None:
             wanted = mask(batch)
             summary.hide(batch.select(~wanted))
@@ -131,11 +135,13 @@ def flow(
         return batch
 
     try:
-        for batch in source.batches():
-            yield passing(batch)
+        for whole in source.batches():
+            for batch in known(whole):
+                yield passing(batch)
             if room == 0 or stop.now():
                 break
-        for batch in source.finish(summary):
+        last = (batch for whole in source.finish(summary) for batch in known(whole))
+        for batch in chain(last, () if enrichment is None else enrichment.rest()):
             if len(batch := passing(batch)):
                 yield batch
     finally:

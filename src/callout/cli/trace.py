@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             from callout.enrich import Options
             from callout.enrichment import Enrichment
 
-            enrichment = stack.enter_context(Enrichment(Options(names=args.names)))
+            enrichment = stack.enter_context(Enrichment(Options(names=args.names, related=bool(args.events))))
             live = KernelSource(
                 compiled.kernel,
                 args.tier,

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 class Options(NamedTuple):
     """What the user asked of enrichers. ``hash``: also the SHA-256 of executables. ``names``: also those of
-    destinations, for which a program runs on each packet.
+    destinations, for which a program runs on each packet. ``related``: rows of related calls stand between the
+    attempts, in the order of time.
     """
 
     hash: bool = False
     names: bool = True
+    related: bool = False
 
 
 class Enricher(Protocol):

@@ -63,6 +63,10 @@ class Names:
         """What was asked before is not known."""
         self._heard = Heard(btf, self.table)
 
+    def greeted(self, cookie: int) -> bool:
+        """Whether it is known what the connection of a socket cookie said first."""
+        return self._heard is not None and self._heard.hello(cookie) is not None
+
     def feed(self, kind: str, records: Array) -> None:
         """Takes packets."""
         assert self._heard

@@ -38,6 +38,7 @@ COLUMNS = (
     "destination.port",
     "destination.address",
     "destination.domain",
+    "connect.domain_confidence",
     "network.transport",
     "connect.sockaddr",
     "connect.verdict",
@@ -60,6 +61,7 @@ class Row(NamedTuple):
     port: int | None
     address: str | None
     domain: str | None
+    confidence: str | None
     transport: str | None
     sockaddr: str | None
     verdict: str | None
@@ -124,7 +126,7 @@ class TableSink:
         time = "" if not self._timed else " " * 13 if row.began is None else self.clock(row.began) + " "
         known_pid = "" if row.pid is None else f"[{row.pid}]"
         who = escape(row.name or "") + known_pid
-        where = destination(row)
+        where, full = destination(row), named(row)
         if row.verdict is None:
             said = "attempt …" if row.action == "attempt" else escape(row.action or "")
             shade, late = "dim", ""
@@ -142,6 +144,8 @@ class TableSink:
             room = self._room - fixed - width(told + took_text)
             if room >= min(width(where), WHERE):
                 break
+        if width(full) <= room:
+            where = full
         least = min(width(where), NARROW)
         if room < least:  # the last resort: a long name on a narrow terminal
             who, room = cut(who, max(width(who) - (least - room), NARROW)), least
@@ -186,6 +190,14 @@ def verdict_color(verdict: str) -> str:
     return "green" if verdict in MILD else "red"
 
 
+def named(row: Row) -> str:
+    """The peer with the name that the process meant, if that is known; a question mark where it is not sure."""
+    where = destination(row)
+    if not row.domain:
+        return where
+    return f"{escape(row.domain)}{'?' if row.confidence == 'low' else ''} ({where})"
+
+
 def destination(row: Row) -> str:
     """The peer, harmless for a terminal: address and port, path or abstract name, else the address as strace
     has it.
@@ -194,7 +206,6 @@ def destination(row: Row) -> str:
         shown = f"[{row.ip}]" if ":" in row.ip and row.port is not None else row.ip
         shown += "" if row.port is None else f":{row.port}"
         shown += f"/{row.transport}" if row.transport not in (None, "tcp") else ""
-        shown += f" ({row.domain})" if row.domain else ""
     elif row.address is not None and (row.transport == "unix" or row.sockaddr is None):
         shown = row.address
     elif row.sockaddr is not None:
