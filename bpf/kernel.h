@@ -41,7 +41,7 @@ enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1, BPF_SK_STORAGE_GET_F_CREATE = 1 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
 enum { BPF_RB_AVAIL_DATA = 0 };
 
-enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_FIN_WAIT1 = 4, TCP_CLOSE = 7, TCP_LAST_ACK = 9, TCP_CLOSING = 11 }; /* net/tcp_states.h */
+enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_FIN_WAIT1 = 4, TCP_CLOSE = 7, TCP_LAST_ACK = 9, TCP_LISTEN = 10, TCP_CLOSING = 11 }; /* net/tcp_states.h */
 enum { AF_UNSPEC = 0, AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10 };
 enum { SOCK_STREAM = 1, SOCK_DGRAM = 2, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_MPTCP = 262 };
 enum { O_NONBLOCK = 04000, FMODE_PATH = 0x4000, S_IFMT = 0170000, S_IFSOCK = 0140000 };
@@ -53,7 +53,11 @@ enum { EPERM = 1, EAGAIN = 11, EACCES = 13, ENOSYS = 38, EINTR = 4, EALREADY = 1
 #define __kernel __attribute__((preserve_access_index))
 
 struct ns_common { u32 inum; } __kernel;
-struct net { struct ns_common ns; } __kernel;
+struct list_head { struct list_head *next, *prev; } __kernel;
+struct net {
+	struct ns_common ns;
+	struct list_head dev_base_head;
+} __kernel;
 typedef struct { struct net *net; } possible_net_t;
 
 struct in6_addr { u32 words[4]; };
@@ -67,16 +71,22 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 	struct { long long counter; } skc_cookie;
 	unsigned long skc_flags;
+	u8 skc_ipv6only : 1;
 } __kernel;
+struct sock_cgroup_data { struct cgroup *cgroup; } __kernel; /* since 5.15 (8520e224f547) */
+struct sk_buff_head { struct sk_buff *next, *prev; } __kernel;
 struct sock {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_error_queue;
+	struct sock_cgroup_data sk_cgrp_data;
 	u16 sk_type;
 	u16 sk_protocol;
 	int sk_err;
 	int sk_err_soft;
 	u8 sk_shutdown;
 } __kernel;
-enum { RCV_SHUTDOWN = 1, SOCK_DONE = 1 }; /* net/sock.h: a bit of sk_shutdown; the number of a bit of skc_flags */
+enum { RCV_SHUTDOWN = 1 }; /* net/sock.h: a bit of sk_shutdown */
+enum { SOCK_DONE = 1, SOCK_BROADCAST = 6 }; /* net/sock.h: numbers of bits of skc_flags */
 struct inet_sock {
 	struct sock sk;
 	__be16 inet_sport;
@@ -94,7 +104,11 @@ struct tcp_sock {
 	u64 bytes_received;
 } __kernel;
 
+struct inet_connection_sock { void *icsk_ulp_data; } __kernel;
+struct mptcp_subflow_context { struct sock *conn; } __kernel;
+
 struct socket {
+	enum { SS_UNCONNECTED = 1, SS_CONNECTING = 2 } state;
 	short type;
 	struct sock *sk;
 } __kernel;
@@ -142,9 +156,39 @@ struct task_struct {
 
 struct sk_buff {
 	struct sock *sk;
+	char cb[48];
+	int skb_iif;
 	u16 transport_header;
-	unsigned char *head, *data;
+	u16 network_header;
+	unsigned char *head;
 } __kernel;
+
+/* What an ICMP error left for the socket in cb of a packet (linux/errqueue.h). */
+struct sock_extended_err {
+	u32 ee_errno;
+	u8 ee_origin;
+	u8 ee_type;
+	u8 ee_code;
+} __kernel;
+struct sock_exterr_skb { struct sock_extended_err ee; } __kernel;
+enum { SO_EE_ORIGIN_ICMP = 2, SO_EE_ORIGIN_ICMP6 = 3 };
+enum { LOOPBACK_IFINDEX = 1 }; /* in every network namespace */
+
+/* The IPv4 addresses of a network namespace (linux/inetdevice.h). */
+struct in_ifaddr {
+	struct in_ifaddr *ifa_next;
+	__be32 ifa_address;
+	__be32 ifa_mask;
+	__be32 ifa_broadcast;
+	u8 ifa_prefixlen;
+} __kernel;
+struct in_device { struct in_ifaddr *ifa_list; } __kernel;
+struct net_device {
+	struct list_head dev_list;
+	u32 flags;
+	struct in_device *ip_ptr;
+} __kernel;
+enum { IFF_UP = 1 };
 
 /* What a cgroup program is given; fixed by the kernel's interface (linux/bpf.h), so not relocated. */
 struct bpf_sock {
@@ -190,8 +234,10 @@ struct kernel_siginfo { int si_signo; } __kernel;
 struct sigaction { void *sa_handler; unsigned long sa_flags; } __kernel;
 struct k_sigaction { struct sigaction sa; } __kernel;
 
+enum bpf_func_id { BPF_FUNC_loop = 181 };
+
 /* programs attached to cgroups */
-enum cgroup_bpf_attach_type { CGROUP_INET4_CONNECT, CGROUP_INET6_CONNECT };
+enum cgroup_bpf_attach_type { CGROUP_INET4_CONNECT, CGROUP_INET6_CONNECT, CGROUP_UNIX_CONNECT };
 struct bpf_prog { u32 len; } __kernel;
 struct bpf_prog_array_item { struct bpf_prog *prog; } __kernel;
 struct bpf_prog_array { struct bpf_prog_array_item items[1]; } __kernel;

@@ -80,6 +80,14 @@ enum PACKED attempt_flag {
 	FLAG_ICMP = 524288,	/* icmp_type and icmp_code are valid */
 	FLAG_SENT = 1048576,	/* a datagram sent to an address; its result is not seen */
 	FLAG_RESTARTED = 262144,	/* interrupted by a signal and entered again */
+	FLAG_DEFERRED = 2097152,	/* Fast Open: the SYN waits for the first data */
+	FLAG_ICMP6 = 4194304,	/* icmp_type and icmp_code are those of ICMPv6 */
+	FLAG_ICMP_HERE = 8388608,	/* this host made the ICMP error itself */
+	FLAG_SUBFLOW = 16777216,	/* MPTCP: the first subflow went to SYN_SENT */
+	FLAG_PROGRAMS = 33554432,	/* cgroup programs were asked, which may refuse with any error or change the address */
+	FLAG_BROADCAST = 67108864,	/* the address is a broadcast address, and the socket may not call those */
+	FLAG_SIX_ONLY = 134217728,	/* the socket may not speak IPv4: IPV6_V6ONLY, or bound to an IPv6 address */
+	FLAG_LISTENING = 268435456,	/* the socket listens */
 };
 
 enum PACKED denier {
@@ -115,7 +123,9 @@ struct attempt {
 	u32 gid DOC("real group");
 	u32 euid DOC("effective user");
 	u32 netns DOC("inode number of the socket's network namespace, 0 without a socket");
-	u32 spare DOC("always 0");
+	u16 icmp_err DOC("the errno that the kernel makes of the ICMP error");
+	u8 standing DOC("enum socket_state at entry: 1 unconnected, 2 connecting, 3 connected; 0 if not known");
+	u8 spare DOC("always 0");
 	s32 addrlen DOC("length argument");
 	s32 ret DOC("result of the call: 0 or -errno; see FLAG_RETURNED");
 	u16 family DOC("socket's address family");
@@ -133,6 +143,7 @@ struct attempt {
 	enum denier denier DOC("who on this host refused it, where a hook tells");
 	u8 icmp_type DOC("ICMP error that came for this socket; see FLAG_ICMP");
 	u8 icmp_code DOC("its code");
+	ip_addr icmp_from DOC("who sent the ICMP error; see FLAG_ICMP6");
 	ip_addr saddr DOC("local address");
 	ip_addr daddr DOC("peer's address that the kernel used");
 	char comm[16] DOC("name of the thread");

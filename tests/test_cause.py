@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from callout.cause import judge, meanings
+from callout.cause import CONNECTING, judge, meanings
 from callout.verdict import Evidence
 
-INET, INET6, UNIX, VSOCK = socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, 40
+INET, INET6, UNIX, NETLINK, VSOCK = socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, socket.AF_NETLINK, 40
 STREAM, DGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 CLOSE = 7  # net/tcp_states.h
 
@@ -33,7 +33,7 @@ TCP = Evidence(
     rst=False,
     exiting=False,
     local=False,
-    special=False,
+    special="",
     bound=False,
     no_file=False,
     not_socket=False,
@@ -58,6 +58,12 @@ def local(number: int, **seen: Any) -> dict[str, Any]:
     return {"family": UNIX, "asked_family": UNIX, "addrlen": 20, "protocol": 0, "ret": -number, **seen}
 
 
+def by_icmp(number: int, version: int, kind: int, code: int, **seen: Any) -> dict[str, Any]:
+    """A handshake that an ICMP error ended."""
+    return settled(number, icmp=(version, kind, code), icmp_err=number, **seen)
+
+
+EVERYONE = frozenset({"lsm", "cgroup", "unix_send", "drops"})
 IPV6 = {"family": INET6, "asked_family": INET6, "addrlen": 28}
 TABLE: list[tuple[dict[str, Any], str | None]] = [
     # nothing to explain
@@ -69,18 +75,71 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     # answers, and no answers
     (settled(errno.ECONNREFUSED, rst=True), "rst_from_peer"),
     (settled(errno.ECONNREFUSED, rst=True, local=True), "no_listener"),
-    (settled(errno.ECONNREFUSED), "icmp_port_unreachable"),
+    (settled(errno.ECONNREFUSED), "unknown"),  # neither a RST nor an ICMP error was seen
+    (settled(errno.ECONNRESET, rst=True), "rst_from_peer"),
     (settled(errno.ECONNREFUSED, drop="NETFILTER_DROP"), "netfilter_reject"),
     (settled(errno.ETIMEDOUT, syns=6), "syn_unanswered"),
     (settled(errno.ETIMEDOUT, syns=6, drop="NETFILTER_DROP"), "netfilter_drop"),
     (settled(errno.ENETUNREACH), "unknown"),  # the errno alone leaves several codes
-    (settled(errno.ENETUNREACH, icmp=(3, 0)), "icmp_net_unreachable"),
-    (settled(errno.EHOSTUNREACH, icmp=(3, 1)), "icmp_host_unreachable"),
-    (settled(errno.EHOSTUNREACH, icmp=(3, 13)), "icmp_admin_prohibited"),
+    (settled(errno.ETIMEDOUT, drop="BPF_CGROUP_EGRESS"), "cgroup_bpf"),
+    (settled(errno.ETIMEDOUT, drop="QDISC_DROP"), "tc_drop"),
+    (settled(errno.ETIMEDOUT, drop="IP_RPFILTER"), "reverse_path_filter"),
+    (by_icmp(errno.ENETUNREACH, 4, 3, 0), "icmp_net_unreachable"),
+    (by_icmp(errno.EHOSTUNREACH, 4, 3, 1), "icmp_host_unreachable"),
+    (by_icmp(errno.EHOSTUNREACH, 4, 3, 13), "icmp_admin_prohibited"),
+    (by_icmp(errno.ECONNREFUSED, 4, 3, 3), "icmp_port_unreachable"),
+    (by_icmp(errno.ENOPROTOOPT, 4, 3, 2), "icmp_protocol_unreachable"),
+    (by_icmp(errno.EHOSTUNREACH, 4, 11, 0), "icmp_time_exceeded"),
+    (by_icmp(errno.EHOSTUNREACH, 6, 3, 0, **IPV6), "icmp_time_exceeded"),  # 3 is another type there
+    (by_icmp(errno.EHOSTUNREACH, 6, 1, 3, **IPV6), "icmp_host_unreachable"),
+    (by_icmp(errno.EACCES, 6, 1, 1, **IPV6), "icmp_admin_prohibited"),
+    (by_icmp(errno.EPROTO, 4, 12, 0), "icmp_other"),
+    (by_icmp(errno.EOPNOTSUPP, 4, 3, 5), "icmp_other"),
+    # made by this host
+    (by_icmp(errno.EHOSTUNREACH, 4, 3, 13, icmp_here=True), "netfilter_reject"),
+    (by_icmp(errno.EHOSTUNREACH, 4, 3, 1, icmp_here=True, drop="NETFILTER_DROP"), "netfilter_reject"),
+    (by_icmp(errno.EHOSTUNREACH, 4, 3, 1, icmp_here=True, drop="NEIGH_FAILED"), "neighbour_failed"),
+    (by_icmp(errno.EHOSTUNREACH, 6, 1, 3, icmp_here=True, watched=EVERYONE, **IPV6), "neighbour_failed"),
+    (
+        by_icmp(errno.EHOSTUNREACH, 6, 1, 3, icmp_here=True, **IPV6),
+        "unknown",
+    ),  # or a firewall, whose drops are not seen
+    (by_icmp(errno.ENETUNREACH, 4, 3, 0, icmp_here=True), "unknown"),
+    # an ICMP error that was not the end
+    (settled(errno.ECONNREFUSED, icmp=(4, 3, 1), icmp_err=errno.EHOSTUNREACH, rst=True), "rst_from_peer"),
     (failed(errno.EPERM, denier="lsm"), "lsm"),
     (failed(errno.EPERM, denier="cgroup"), "cgroup_bpf"),
     (failed(errno.EPERM, denier="seccomp"), "seccomp"),
-    (failed(errno.ENETUNREACH, special=True), "unknown"),
+    # addresses that a socket cannot call
+    (failed(errno.ENETUNREACH, special="multicast"), "not_unicast"),
+    (failed(errno.ENETUNREACH, broadcast=True), "not_unicast"),
+    (
+        failed(errno.ENETUNREACH, special="multicast", programs=True, watched=EVERYONE),
+        "unknown",
+    ),  # or rewritten
+    (failed(errno.ENETUNREACH, special="multicast", type=DGRAM, protocol=17), "no_route"),
+    (failed(errno.EACCES, broadcast=True, type=DGRAM, protocol=17), "broadcast_not_allowed"),
+    (failed(errno.EACCES, broadcast=True, type=DGRAM, protocol=17, programs=True), "unknown"),
+    (failed(errno.ENETUNREACH, special="mapped", **IPV6), "no_route"),
+    (failed(errno.ENETUNREACH, special="mapped", six_only=True, **IPV6), "ipv6_only"),
+    (failed(errno.EINVAL, special="link_local", **IPV6), "no_scope"),
+    (failed(errno.EADDRNOTAVAIL, **IPV6), "no_source_address"),
+    (failed(errno.EADDRNOTAVAIL, special="mapped", **IPV6), "unknown"),
+    # forbidden by a route, where nobody else can have forbidden it
+    (failed(errno.EACCES, watched=EVERYONE), "route_prohibits"),
+    # a cgroup program may choose any error, if nobody watches it
+    (failed(errno.ENETUNREACH, programs=True), "unknown"),
+    (failed(errno.EINVAL, programs=True), "unknown"),
+    (failed(errno.ENETUNREACH, programs=True, watched=EVERYONE), "no_route"),
+    # what an earlier call left behind
+    (failed(errno.ECONNREFUSED, standing=CONNECTING), "earlier_attempt_failed"),
+    (failed(errno.ECONNABORTED, standing=CONNECTING), "earlier_attempt_failed"),
+    (failed(errno.EACCES, standing=CONNECTING), "unknown"),  # a module may have refused
+    (failed(errno.EACCES, standing=CONNECTING, watched=EVERYONE), "earlier_attempt_failed"),
+    (failed(errno.EISCONN, listening=True), "socket_listens"),
+    # a datagram socket's late error
+    ({"type": DGRAM, "protocol": 17, "state": CLOSE, "err": errno.ECONNREFUSED}, "icmp_port_unreachable"),
+    ({"type": DGRAM, "protocol": 17, "state": CLOSE, "err": errno.EHOSTUNREACH}, "unknown"),
     (failed(errno.ECONNREFUSED), "unknown"),  # nothing was sent
     (settled(errno.ENETUNREACH, drop="NETFILTER_DROP"), "netfilter_reject"),
     (settled(errno.EHOSTUNREACH, drop="NEIGH_FAILED"), "neighbour_failed"),
@@ -105,6 +164,12 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     (local(errno.EAGAIN), "unix_backlog_full"),
     (local(errno.EACCES), "unix_permission"),
     (local(errno.EPERM), "unknown"),
+    (local(errno.EPERM, type=DGRAM), "unknown"),
+    (local(errno.EPERM, type=DGRAM, watched=EVERYONE), "unix_peer_taken"),
+    (local(errno.ECONNREFUSED, programs=True), "unknown"),
+    (local(errno.EINVAL, listening=True), "socket_listens"),
+    (failed(errno.EPERM, family=NETLINK, asked_family=NETLINK, addrlen=12), "unknown"),
+    (failed(errno.EPERM, family=NETLINK, asked_family=NETLINK, addrlen=12, watched=EVERYONE), "no_privilege"),
     (local(errno.EPROTOTYPE), "unix_wrong_type"),
     (local(errno.ELOOP), "unix_no_path"),
     (local(errno.EINVAL, addrlen=2), "bad_length"),

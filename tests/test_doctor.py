@@ -340,15 +340,15 @@ def test_ways_out_whose_programs_do_not_work_here() -> None:
 def test_what_only_adds_evidence_is_no_failure() -> None:
     trials = {
         **LOADED,
-        "trampoline_icmp4": Trial("absent", "x"),
+        "trampoline_icmp6": Trial("absent", "x"),
         "trampoline_connect_exit": Trial("absent", "y"),
     }
     assert lines(
         facts("kprobe", trials=trials),
-        "tier.trampoline.trampoline_icmp4",
+        "tier.trampoline.trampoline_icmp6",
         "tier.trampoline.trampoline_connect_exit",
     ) == [
-        ("warn", "fentry/tcp_v4_err absent: x; gives: type and code of ICMP errors", ""),
+        ("warn", "fentry/ipv6_icmp_error absent: x; gives: ICMPv6 errors, with type, code and sender", ""),
         ("no", "fexit/__sys_connect absent: y; gives: result of connect(2)", ""),
     ]
 

@@ -51,7 +51,7 @@ def programs(data: bytes) -> dict[str, str]:
     strings = struct.unpack_from("<I", data, at + table * size + 40)[0]  # its sh_link
     found = {}
     for label, info, _, section, _, _ in struct.iter_unpack("<IBBHQQ", elf_section(data, ".symtab")):
-        if info == 1 << 4 | 2:  # STB_GLOBAL, STT_FUNC
+        if info == 1 << 4 | 2 and string(names, headers[section][0]) != ".text":  # STB_GLOBAL, STT_FUNC
             found[string(strings, label)] = string(names, headers[section][0])
     return found
 

@@ -36,6 +36,7 @@ static __always_inline void *read_descriptor(struct attempt *r, struct task_stru
 	if (PEEK(struct file, file, f_flags) & O_NONBLOCK)
 		r->flags |= FLAG_NONBLOCK;
 	socket = PEEK(struct file, file, private_data);
+	r->standing = PEEK(struct socket, socket, state);
 	r->type = PEEK(struct socket, socket, type);
 	sk = PEEK(struct socket, socket, sk);
 	read_kind(r, sk);
@@ -75,27 +76,12 @@ static __always_inline void read_ends(struct attempt *r, const void *sk)
 	r->flags |= FLAG_LOCAL | FLAG_PEER;
 }
 
-/* Whether any program may replace the address for this task: the effective list of its cgroup is not empty. */
-static __always_inline bool rewriters(struct task_struct *task, u16 family)
-{
-	struct cgroup *cgroup = task->cgroups->dfl_cgrp;
-	struct bpf_prog_array *programs;
-	struct bpf_prog *first;
-	int slot = family == AF_INET ? bpf_core_enum_value(enum cgroup_bpf_attach_type, CGROUP_INET4_CONNECT)
-				     : bpf_core_enum_value(enum cgroup_bpf_attach_type, CGROUP_INET6_CONNECT);
-
-	if (bpf_probe_read_kernel(&programs, sizeof(programs), (void *)&cgroup->bpf.effective + slot * sizeof(void *)))
-		return false;
-	first = BPF_CORE_READ(programs, items[0].prog);
-	return first != NULL;
-}
-
 /*
  * The address that the kernel used (on the socket) against the one in user memory at entry. Where they differ, either
  * a cgroup program rewrote it, or another thread changed it between our look and the kernel's copy (TOCTOU): then
  * memory usually holds something else now, and without a program there is no other explanation.
  */
-static __always_inline void compare_ends(struct attempt *r, struct task_struct *task)
+static __always_inline void compare_ends(struct attempt *r, struct task_struct *task, const void *sk)
 {
 	u16 family = *(u16 *)r->sockaddr;
 	u64 now[4] = {}, *entry = (u64 *)r->sockaddr;
@@ -128,7 +114,7 @@ static __always_inline void compare_ends(struct attempt *r, struct task_struct *
 		return;
 	bpf_probe_read_user(now, family == AF_INET ? 16 : 24, (void *)r->pointer);
 	same = now[0] == entry[0] && now[1] == entry[1] && (family == AF_INET || now[2] == entry[2]);
-	r->flags |= same && rewriters(task, family) ? FLAG_REWRITTEN : FLAG_SWAPPED;
+	r->flags |= same && rewriters(task, sk, family) ? FLAG_REWRITTEN : FLAG_SWAPPED;
 }
 
 static __always_inline void end_record(struct attempt *r, s64 ret)
@@ -166,15 +152,18 @@ static __always_inline void attempt_returned(struct under_way *u, struct task_st
 		f->record.ret = ret;
 		f->record.flags |= FLAG_RETURNED | (r->flags & FLAG_RESTARTED);
 		if (r->protocol == IPPROTO_MPTCP)
-			compare_ends(&f->record, task);
+			compare_ends(&f->record, task, (void *)u->sk);
 		else if (ret == 0 && !(f->record.flags & FLAG_SETTLED))
-			f->record.flags |= FLAG_FASTOPEN; /* deferred until data is sent: nothing else returns 0 in SYN_SENT */
+			f->record.flags |= FLAG_FASTOPEN | FLAG_DEFERRED; /* deferred until data is sent: nothing else returns 0 in SYN_SENT */
 		if (!still_under_way(ret) && !(f->record.flags & FLAG_SETTLED))
 			f->record.ended = bpf_ktime_get_boot_ns();
 		else
 			parts = __sync_fetch_and_or(&f->parts, FLAG_RETURNED);
-		if (still_under_way(ret) && !(parts & FLAG_SETTLED))
+		if (still_under_way(ret) && !(parts & FLAG_SETTLED)) {
+			/* ICMP errors that came while the call held the socket are on it now; see soft_error */
+			f->record.soft = PEEK(struct sock, (void *)u->sk, sk_err_soft);
 			return; /* the state change will submit it */
+		}
 		submit(&f->record);
 		bpf_map_delete_elem(&flights, &u->sk);
 		return;
@@ -182,7 +171,9 @@ static __always_inline void attempt_returned(struct under_way *u, struct task_st
 	end_record(r, ret);
 	if (ret == 0 && (r->family == AF_INET || r->family == AF_INET6) && *(u16 *)r->sockaddr != AF_UNSPEC) {
 		read_ends(r, (void *)u->sk);
-		compare_ends(r, task);
+		compare_ends(r, task, (void *)u->sk);
+	} else if (ret < 0) {
+		look_around(r, task, (void *)u->sk);
 	}
 	submit(r);
 }

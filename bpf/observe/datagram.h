@@ -67,7 +67,7 @@ static __always_inline void datagram_sent(struct bpf_sock_addr *ctx, const struc
 		}
 		r->flags |= FLAG_LOCAL;
 	}
-	compare_ends(r, task);
+	compare_ends(r, task, NULL);
 	r->ended = r->began;
 	submit(r);
 }

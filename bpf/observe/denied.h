@@ -1,15 +1,32 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /* Who on this host refused a call: the hooks that can, seen as they return. Trampolines and kprobes only. */
 
-static __always_inline void denied_by(s64 ret, u8 denier)
+/* Refusals of sockets that no call of ours is about, until io_uring completes the request: who refused, by socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, u64);
+} refusals SEC(".maps");
+
+/* `sk`: the socket that was refused, 0 where the hook does not know. */
+static __always_inline void denied_by(s64 ret, u8 denier, u64 sk)
 {
 	struct under_way *u;
+	u64 value = denier;
 
 	if (ret >= 0)
 		return;
 	u = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL, 0);
 	if (u && u->stage == STAGE_CALLED)
 		u->record.denier = denier;
+	else if (sk && narrow.uring)
+		bpf_map_update_elem(&refusals, &sk, &value, BPF_ANY);
+}
+
+static __always_inline u64 socket_of(const struct socket *socket)
+{
+	return (u64)socket->sk;
 }
 
 /* Not inlined: as the type of a parameter the struct gets into the object's BTF, where user space reads its layout. */
@@ -53,28 +70,38 @@ static __always_inline void check_copy(const void *address, int addrlen)
 	submit_copy(&copy);
 }
 
-SEC("fentry/security_socket_connect")
-int BPF_PROG(trampoline_copy, struct socket *sock, void *address, int addrlen)
-{
-	check_copy(address, addrlen);
-	return 0;
-}
-
+/* No module may change the address, so that it is looked at as the hook returns. */
 SEC("fexit/security_socket_connect")
 int BPF_PROG(trampoline_lsm, struct socket *sock, void *address, int addrlen, int ret)
 {
-	denied_by(ret, DENIER_LSM);
+	check_copy(address, addrlen);
+	denied_by(ret, DENIER_LSM, socket_of(sock));
 	return 0;
 }
 
-/* Its arguments changed with 6.7 (fefba7d1ae19); the result is asked for by a helper (5.17). */
+/* Unix sockets are asked about once more, when the other one is known: Landlock's scopes, SELinux, AppArmor. */
+SEC("fexit/security_unix_stream_connect")
+int BPF_PROG(trampoline_unix, struct sock *sock, struct sock *other, struct sock *new, int ret)
+{
+	denied_by(ret, DENIER_LSM, (u64)sock);
+	return 0;
+}
+
+SEC("fexit/security_unix_may_send")
+int BPF_PROG(trampoline_unix_send, struct socket *sock, struct socket *other, int ret)
+{
+	denied_by(ret, DENIER_LSM, socket_of(sock));
+	return 0;
+}
+
+/* Its arguments changed with 6.7 (fefba7d1ae19), but not the first; the result is asked for by a helper (5.17). */
 SEC("fexit/__cgroup_bpf_run_filter_sock_addr")
-int trampoline_cgroup(void *ctx)
+int trampoline_cgroup(u64 *ctx)
 {
 	u64 ret = 0;
 
 	if (!bpf_get_func_ret(ctx, &ret))
-		denied_by((int)ret, DENIER_CGROUP);
+		denied_by((int)ret, DENIER_CGROUP, ctx[0]);
 	return 0;
 }
 
@@ -88,13 +115,27 @@ int BPF_KPROBE(kprobe_copy, struct socket *sock, void *address, int addrlen)
 SEC("kretprobe/security_socket_connect")
 int BPF_KRETPROBE(kprobe_lsm, int ret)
 {
-	denied_by(ret, DENIER_LSM);
+	denied_by(ret, DENIER_LSM, 0);
+	return 0;
+}
+
+SEC("kretprobe/security_unix_stream_connect")
+int BPF_KRETPROBE(kprobe_unix, int ret)
+{
+	denied_by(ret, DENIER_LSM, 0);
+	return 0;
+}
+
+SEC("kretprobe/security_unix_may_send")
+int BPF_KRETPROBE(kprobe_unix_send, int ret)
+{
+	denied_by(ret, DENIER_LSM, 0);
 	return 0;
 }
 
 SEC("kretprobe/__cgroup_bpf_run_filter_sock_addr")
 int BPF_KRETPROBE(kprobe_cgroup, int ret)
 {
-	denied_by(ret, DENIER_CGROUP);
+	denied_by(ret, DENIER_CGROUP, 0);
 	return 0;
 }

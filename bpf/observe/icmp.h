@@ -1,122 +1,74 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /*
- * ICMP errors that arrive for a TCP attempt: type and code, of which the socket keeps only an errno. The packet quotes
- * the SYN, so the attempt is found by its addresses and ports. Trampolines and kprobes only.
+ * ICMP errors that come for a socket: type, code, and who sent them, of which the socket itself keeps only an errno.
+ * IPv4 queues each one that comes in SYN_SENT for IP_RECVERR, whether or not that was asked for (Linux 5.8, 45af29ca761c),
+ * and then reports an error, on every tier. IPv6, and UDP, do so only where it was asked for; but IPv6 has a function
+ * that is called all the same, which trampolines and kprobes see.
  */
 
-struct quoted {
-	ip_addr from, to;
-	u16 sport, dport; /* network order */
-	u32 family;
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
-	__type(key, struct quoted);
-	__type(value, u64);
-} syns SEC(".maps");
-
-/* tcp_connect sends the SYN: both ends are final now. */
-static __always_inline void syn_sent(const void *sk)
+static __always_inline void icmp_of(struct attempt *r, u8 version, u8 type, u8 code, int error)
 {
-	struct attempt *r = flight_of(sk);
-	struct quoted key = {};
-	u64 value = (u64)sk;
-	struct attempt ends;
-
-	if (!r)
-		return;
-	ends.family = r->family;
-	ends.flags = 0;
-	__builtin_memset(ends.saddr, 0, sizeof(ends.saddr));
-	__builtin_memset(ends.daddr, 0, sizeof(ends.daddr));
-	read_ends(&ends, sk);
-	__builtin_memcpy(key.from, ends.saddr, sizeof(key.from));
-	__builtin_memcpy(key.to, ends.daddr, sizeof(key.to));
-	key.sport = ends.sport;
-	key.dport = ends.dport;
-	key.family = ends.family;
-	bpf_map_update_elem(&syns, &key, &value, BPF_ANY);
-}
-
-static __always_inline void icmp_arrived(struct quoted *key, u8 type, u8 code)
-{
-	u64 *sk = bpf_map_lookup_elem(&syns, key);
-	struct attempt *r = sk ? flight_of((void *)*sk) : NULL;
-
-	if (!r)
-		return;
 	r->icmp_type = type;
 	r->icmp_code = code;
-	r->flags |= FLAG_ICMP;
+	r->icmp_err = error;
+	r->flags &= ~(FLAG_ICMP6 | FLAG_ICMP_HERE);
+	r->flags |= version == 6 ? FLAG_ICMP | FLAG_ICMP6 : FLAG_ICMP;
 }
 
-/* skb->data is the quoted IPv4 header; the ICMP header is the skb's transport header. */
-static __always_inline void icmp4(const void *skb)
+/* Who sent the ICMP packet; what this host sends itself comes in by the loopback device. */
+static __always_inline void icmp_from(struct attempt *r, const void *skb)
 {
-	void *head = PEEK(struct sk_buff, skb, head), *data = PEEK(struct sk_buff, skb, data);
-	u16 at = PEEK(struct sk_buff, skb, transport_header);
-	struct quoted key = { .family = AF_INET };
-	u8 ihl = 0, icmp[2] = {};
+	const void *header = PEEK(struct sk_buff, skb, head) + PEEK(struct sk_buff, skb, network_header);
 
-	bpf_probe_read_kernel(icmp, sizeof(icmp), head + at);
-	bpf_probe_read_kernel(&ihl, 1, data);
-	bpf_probe_read_kernel(key.from, 4, data + 12);
-	bpf_probe_read_kernel(key.to, 4, data + 16);
-	bpf_probe_read_kernel(&key.sport, 4, data + (ihl & 15) * 4);
-	icmp_arrived(&key, icmp[0], icmp[1]);
+	__builtin_memset(r->icmp_from, 0, sizeof(r->icmp_from));
+	if (r->flags & FLAG_ICMP6)
+		bpf_probe_read_kernel(r->icmp_from, 16, header + 8);
+	else
+		bpf_probe_read_kernel(r->icmp_from, 4, header + 12);
+	if (PEEK(struct sk_buff, skb, skb_iif) == LOOPBACK_IFINDEX)
+		r->flags |= FLAG_ICMP_HERE;
 }
 
-/* skb->data is the quoted IPv6 header, `offset` the place of the TCP header behind it. */
-static __always_inline void icmp6(const void *skb, u8 type, u8 code, int offset)
+/* The last packet of the socket's error queue, while its error is being reported. */
+static __always_inline void read_icmp(struct attempt *r, const struct sock *sk)
 {
-	void *data = PEEK(struct sk_buff, skb, data);
-	struct quoted key = { .family = AF_INET6 };
+	const void *last = sk->sk_error_queue.prev, *cb;
+	u8 origin;
 
-	bpf_probe_read_kernel(key.from, 16, data + 8);
-	bpf_probe_read_kernel(key.to, 16, data + 24);
-	bpf_probe_read_kernel(&key.sport, 4, data + offset);
-	icmp_arrived(&key, type, code);
+	if (!last || last == (void *)&sk->sk_error_queue)
+		return;
+	cb = last + bpf_core_field_offset(struct sk_buff, cb);
+	origin = PEEK(struct sock_exterr_skb, cb, ee.ee_origin);
+	if (origin != SO_EE_ORIGIN_ICMP && origin != SO_EE_ORIGIN_ICMP6)
+		return;
+	icmp_of(r, origin == SO_EE_ORIGIN_ICMP6 ? 6 : 4, PEEK(struct sock_exterr_skb, cb, ee.ee_type),
+		PEEK(struct sock_exterr_skb, cb, ee.ee_code), PEEK(struct sock_exterr_skb, cb, ee.ee_errno));
+	icmp_from(r, last);
 }
 
-SEC("fentry/tcp_connect")
-int BPF_PROG(trampoline_syn, struct sock *sk)
+/* Called for each error that tcp_v6_err is about to act on; the packet is the ICMPv6 message. */
+static __always_inline void icmp6_arrived(const void *sk, const void *skb, int error)
 {
-	syn_sent(sk);
+	struct attempt *r = flight_of(sk);
+	u8 icmp[2] = {};
+
+	if (!r)
+		return;
+	bpf_probe_read_kernel(icmp, sizeof(icmp), PEEK(struct sk_buff, skb, head) + PEEK(struct sk_buff, skb, transport_header));
+	icmp_of(r, 6, icmp[0], icmp[1], error);
+	icmp_from(r, skb);
+}
+
+SEC("fentry/ipv6_icmp_error")
+int BPF_PROG(trampoline_icmp6, struct sock *sk, struct sk_buff *skb, int error)
+{
+	icmp6_arrived(sk, skb, error);
 	return 0;
 }
 
-SEC("fentry/tcp_v4_err")
-int BPF_PROG(trampoline_icmp4, struct sk_buff *skb)
+SEC("kprobe/ipv6_icmp_error")
+int BPF_KPROBE(kprobe_icmp6, void *sk, void *skb, int error)
 {
-	icmp4(skb);
-	return 0;
-}
-
-SEC("fentry/tcp_v6_err")
-int BPF_PROG(trampoline_icmp6, struct sk_buff *skb, void *opt, u8 type, u8 code, int offset)
-{
-	icmp6(skb, type, code, offset);
-	return 0;
-}
-
-SEC("kprobe/tcp_connect")
-int BPF_KPROBE(kprobe_syn, void *sk)
-{
-	syn_sent(sk);
-	return 0;
-}
-
-SEC("kprobe/tcp_v4_err")
-int BPF_KPROBE(kprobe_icmp4, void *skb)
-{
-	icmp4(skb);
-	return 0;
-}
-
-SEC("kprobe/tcp_v6_err")
-int BPF_KPROBE(kprobe_icmp6, void *skb, void *opt, u8 type, u8 code, int offset)
-{
-	icmp6(skb, type, code, offset);
+	icmp6_arrived(sk, skb, error);
 	return 0;
 }

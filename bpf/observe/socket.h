@@ -18,18 +18,11 @@ static __always_inline void flight_of_call(struct under_way *u, struct task_stru
 	u->record.cookie = bpf_get_socket_cookie(sk);
 	read_ends(&u->record, sk);
 	u->record.flags &= ~FLAG_LOCAL; /* the local end is chosen after this */
-	compare_ends(&u->record, task);
+	compare_ends(&u->record, task, sk);
 	if (bpf_map_update_elem(&flights, &key, u, BPF_ANY)) { /* an under_way begins with a flight */
 		u->record.flags &= ~FLAG_FOLLOWED;
 		unfollowed();
 	}
-}
-
-static __always_inline bool of_mptcp(const void *sk)
-{
-	if (PEEK(struct sock, sk, sk_protocol) != IPPROTO_TCP)
-		return false;
-	return bpf_core_field_exists(struct tcp_sock, is_mptcp) && PEEK(struct tcp_sock, sk, is_mptcp);
 }
 
 /*
@@ -43,8 +36,12 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 	struct flight *f;
 	struct attempt *r;
 
-	if (!c || !caller_wanted(task) || (of_mptcp(sk) && !(task->flags & PF_KTHREAD)))
-		return; /* the first subflow of an MPTCP socket, which is followed itself */
+	if (of_mptcp(sk) && !(task->flags & PF_KTHREAD)) {
+		subflow_began(sk); /* the first one of an MPTCP socket, which is followed itself */
+		return;
+	}
+	if (!c || !caller_wanted(task))
+		return;
 	f = cleared_scratch(SCRATCH_TASK);
 	if (!f)
 		return;
@@ -58,7 +55,7 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 		return;
 	begin_record(r, task, c);
 	read_way(r, task, true);
-	compare_ends(r, task);
+	compare_ends(r, task, sk);
 	r->cookie = bpf_get_socket_cookie(sk);
 	r->flags |= FLAG_FOLLOWED;
 	if (r->protocol == IPPROTO_TCP && PEEK(struct tcp_sock, sk, fastopen_req))
@@ -93,6 +90,27 @@ static __always_inline void flight_begin(struct sock *sk)
 	flight_of_socket(task, sk);
 }
 
+/* Closed without an error: by a call, or because whoever held it last has died, which need not be who made the attempt. */
+static __always_inline void closed_here(struct attempt *r, struct task_struct *task)
+{
+	if (task->flags & PF_EXITING)
+		r->flags |= FLAG_EXITING;
+}
+
+/*
+ * An ICMP error that was not acted on at once stays on the socket until SO_ERROR gives it to the application. What was
+ * there and is gone when the socket is closed, the application has got.
+ */
+static __always_inline void soft_error(struct attempt *r, u16 now)
+{
+	u16 was = r->soft ?: r->icmp_err;
+
+	if (!now && was && !r->err && r->state == TCP_CLOSE && r->protocol == IPPROTO_TCP)
+		r->err = r->soft = was;
+	else if (now)
+		r->soft = now;
+}
+
 static __always_inline void flight_settle(struct sock *sk, int state)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -101,23 +119,30 @@ static __always_inline void flight_settle(struct sock *sk, int state)
 	struct under_way *u;
 	struct attempt *r;
 
-	if (!f)
+	if (!f) {
+		if (of_mptcp(sk))
+			subflow_settled(sk, state);
 		return;
+	}
 	r = &f->record;
 	if (narrow.conversation && state == TCP_ESTABLISHED)
 		talk_marked(key, TALK_CONNECTED);
 	r->ended = bpf_ktime_get_boot_ns();
 	r->state = state;
-	r->err = sk->sk_err;
-	r->soft = sk->sk_err_soft;
-	read_ends(r, sk);
-	if (state == TCP_CLOSE) /* the port is given back before the state changes, but its copy stays */
-		bpf_core_read(&r->sport, sizeof(r->sport), &((struct inet_sock *)sk)->inet_sport);
-	if (task->tgid == r->pid) {
-		r->flags |= FLAG_BY_CALL;
-		if (task->flags & PF_EXITING)
-			r->flags |= FLAG_EXITING;
+	if (sk->sk_err) /* an MPTCP socket gets its own later than its state, and has that of its subflow until then */
+		r->err = sk->sk_err;
+	if (!(r->flags & FLAG_LOCAL)) { /* MPTCP: they are those of its subflow */
+		read_ends(r, sk);
+		if (state == TCP_CLOSE) /* the port is given back before the state changes, but its copy stays */
+			bpf_core_read(&r->sport, sizeof(r->sport), &((struct inet_sock *)sk)->inet_sport);
 	}
+	if (r->flags & FLAG_DEFERRED && !PEEK(struct tcp_sock, sk, fastopen_req))
+		r->flags &= ~FLAG_DEFERRED; /* the data were sent, and the SYN with them */
+	if (state == TCP_CLOSE && !r->err)
+		closed_here(r, task);
+	soft_error(r, sk->sk_err_soft);
+	if (task->tgid == r->pid)
+		r->flags |= FLAG_BY_CALL;
 	r->flags |= FLAG_SETTLED;
 	parts = __sync_fetch_and_or(&f->parts, FLAG_SETTLED);
 	if (!(parts & FLAG_RETURNED)) {
@@ -198,14 +223,6 @@ int BPF_PROG(socket_state_missed, struct sock *sk, int old, int new)
 	return 0;
 }
 
-static __always_inline struct attempt *flight_of(const struct sock *sk)
-{
-	u64 key = (u64)sk;
-	struct flight *f = bpf_map_lookup_elem(&flights, &key);
-
-	return f ? &f->record : NULL;
-}
-
 SEC("tp_btf/tcp_receive_reset")
 int BPF_PROG(socket_reset, struct sock *sk)
 {
@@ -243,25 +260,37 @@ int BPF_PROG(socket_drop, struct sk_buff *skb, void *location, int reason)
 	return 0;
 }
 
-/* An ICMP error for a connected UDP socket, long after its attempt was reported. */
-SEC("tp_btf/inet_sk_error_report")
-int BPF_PROG(socket_error, struct sock *sk)
+/* An error for a connected UDP socket, long after its attempt was reported. */
+static __always_inline void late_error(struct sock *sk)
 {
-	struct flight *f;
+	struct flight *f = cleared_scratch(SCRATCH_SOFTIRQ);
 	struct attempt *r;
 
-	if (sk->sk_protocol != IPPROTO_UDP || sk->__sk_common.skc_state != TCP_ESTABLISHED)
-		return 0;
-	f = cleared_scratch(SCRATCH_SOFTIRQ);
 	if (!f)
-		return 0;
+		return;
 	r = &f->record;
 	r->kind = RECORD_ATTEMPT;
 	r->phase = PHASE_LATE;
 	read_kind(r, sk);
 	read_ends(r, sk);
+	read_icmp(r, sk);
 	r->err = sk->sk_err;
 	r->ended = bpf_ktime_get_boot_ns();
 	submit(r);
+}
+
+SEC("tp_btf/inet_sk_error_report")
+int BPF_PROG(socket_error, struct sock *sk)
+{
+	u8 state = sk->__sk_common.skc_state;
+	struct attempt *r;
+
+	if (sk->sk_protocol == IPPROTO_UDP && state == TCP_ESTABLISHED) {
+		late_error(sk);
+	} else if (state == TCP_SYN_SENT && !sk->sk_err) { /* queued, and nothing decided yet */
+		r = flight_of(sk);
+		if (r)
+			read_icmp(r, sk);
+	}
 	return 0;
 }

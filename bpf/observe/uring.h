@@ -115,6 +115,17 @@ int BPF_PROG(uring_complete, void *ring, void *completed)
 		read_kind(r, sk);
 		if (r->family == AF_INET || r->family == AF_INET6)
 			read_ends(r, sk);
+	} else if (sk && !(r->flags & (FLAG_NO_FILE | FLAG_NOT_SOCKET))) {
+		u64 *denier = bpf_map_lookup_elem(&refusals, &sk_key);
+
+		if (denier)
+			r->denier = *denier;
+		bpf_map_delete_elem(&refusals, &sk_key);
+		if (r->flags & FLAG_NO_FD) { /* not looked at when it was submitted */
+			read_kind(r, sk);
+			r->type = PEEK(struct socket, socket, type);
+		}
+		look_around(r, bpf_get_current_task_btf(), sk);
 	}
 	end_record(r, ret);
 	submit(r);

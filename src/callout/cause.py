@@ -1,6 +1,7 @@
 """From evidence to the cause of a failure, as one token.
 
-Rule of this file: pure, and never a guess: where the evidence allows two causes the answer is ``unknown``.
+Rule of this file: pure, and never a guess: where the evidence allows two causes the answer is ``unknown``. An error is
+ascribed to a packet only if that packet was seen.
 The tokens, with a few words for each, are in ``reference/causes.csv``.
 """
 
@@ -13,10 +14,18 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from callout.verdict import ERESTARTSYS, SUCCESS, Evidence, errno_name, error_of, routed_away, verdict_of
+from callout.verdict import (
+    ERESTARTSYS,
+    SUCCESS,
+    Evidence,
+    blurred,
+    errno_name,
+    error_of,
+    routed_away,
+    verdict_of,
+)
 
-AF_UNIX, AF_INET, AF_INET6 = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6
-TCP, UDP = 6, 17
+AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK
 SHORTEST = {AF_INET: 16, AF_INET6: 24, AF_UNIX: 3, 16: 12, 40: 16}  # least addrlen by family of the socket
 
 # The error alone tells, whatever the family.
@@ -31,6 +40,13 @@ BY_ERRNO = {
     errno.ECANCELED: "closed_by_application",  # io_uring: by a linked timeout or a cancel request
     errno.EOPNOTSUPP: "family_unsupported",
 }
+LOST = {
+    errno.EPIPE,
+    errno.ECANCELED,
+    errno.EADDRINUSE,
+}  # the error alone tells, also while an attempt is under way
+REFUSALS = {errno.EPERM, errno.EACCES}
+REJECTED = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES}
 BY_ERRNO_UNIX = {
     errno.ENOENT: "unix_no_path",
     errno.ENOTDIR: "unix_no_path",
@@ -42,13 +58,27 @@ BY_ERRNO_UNIX = {
 }
 
 
-# ICMP destination unreachable (RFC 792, 1122, 1812) and ICMPv6 (RFC 4443): what the code says.
+# ICMP (RFC 792, 1122, 1812) and ICMPv6 (RFC 4443) by version, type and code: what they say.
 ICMP = {
-    **dict.fromkeys(((3, 0), (3, 6), (3, 11), (1, 0)), "icmp_net_unreachable"),
-    **dict.fromkeys(((3, 1), (3, 7), (3, 12), (1, 3)), "icmp_host_unreachable"),
-    **dict.fromkeys(((3, 3), (1, 4)), "icmp_port_unreachable"),
-    **dict.fromkeys(((3, 9), (3, 10), (3, 13), (1, 1), (1, 5), (1, 6)), "icmp_admin_prohibited"),
+    **dict.fromkeys(((4, 3, 0), (4, 3, 6), (4, 3, 11), (6, 1, 0)), "icmp_net_unreachable"),
+    **dict.fromkeys(((4, 3, 1), (4, 3, 7), (4, 3, 12), (6, 1, 3)), "icmp_host_unreachable"),
+    **dict.fromkeys(((4, 3, 3), (6, 1, 4)), "icmp_port_unreachable"),
+    **dict.fromkeys(((4, 3, 2), (6, 4, 1)), "icmp_protocol_unreachable"),
+    **dict.fromkeys(((4, 11, 0), (6, 3, 0)), "icmp_time_exceeded"),
+    **dict.fromkeys(
+        ((4, 3, 9), (4, 3, 10), (4, 3, 13), (6, 1, 1), (6, 1, 5), (6, 1, 6)), "icmp_admin_prohibited"
+    ),
 }
+UNREACHABLE = {"icmp_net_unreachable", "icmp_host_unreachable"}
+# Why this host dropped a packet (include/net/dropreason-core.h), where it explains that nobody answered.
+DROPS = {
+    "BPF_CGROUP_EGRESS": "cgroup_bpf",
+    "TC_EGRESS": "tc_drop",
+    "QDISC_DROP": "tc_drop",
+    "TC_INGRESS": "tc_drop",
+    "IP_RPFILTER": "reverse_path_filter",
+}
+CONNECTING = 2  # linux/net.h, SS_CONNECTING
 DENIERS = {"lsm": "lsm", "cgroup": "cgroup_bpf", "seccomp": "seccomp"}
 
 
@@ -87,16 +117,23 @@ def cause_of(e: Evidence, verdict: str, error: int) -> str | None:
         return "process_died" if e.exiting else None
     if e.denier:
         return DENIERS.get(e.denier, "unknown")
-    if error in BY_ERRNO:
-        return BY_ERRNO[error]
     if error == errno.EINVAL:
         return invalid(e)
+    internet = e.family in (AF_INET, AF_INET6)
+    if internet and e.followed and error not in LOST:
+        return sent(e, error)
+    if e.listening and error == errno.EISCONN:
+        return "socket_listens"
+    if error in BY_ERRNO:
+        return BY_ERRNO[error]
     if error == errno.EAFNOSUPPORT:
         return "family_mismatch" if e.family and e.asked_family != e.family else "family_unsupported"
     if e.family == AF_UNIX:
-        return BY_ERRNO_UNIX.get(error, "unknown")
-    if e.family in (AF_INET, AF_INET6):
-        return internet(e, error)
+        return local(e, error)
+    if internet:
+        return late(e, error) if e.ret == 0 else unsent(e, error)
+    if e.family == AF_NETLINK and error == errno.EPERM:
+        return "no_privilege" if "lsm" in e.watched else "unknown"
     return "unknown"
 
 
@@ -106,46 +143,91 @@ def invalid(e: Evidence) -> str:
         return "no_route"
     if not 0 <= e.addrlen <= 128 or e.addrlen < SHORTEST.get(e.family, 2):
         return "bad_length"
-    if e.family == AF_UNIX and e.addrlen > 110:
-        return "bad_length"
+    if blurred(e):
+        return "unknown"
+    if e.family == AF_UNIX:
+        return "bad_length" if e.addrlen > 110 else "socket_listens" if e.listening else by_family(e)
+    if e.family == AF_INET6 and e.special == "link_local":
+        return "no_scope"
+    return by_family(e)
+
+
+def by_family(e: Evidence) -> str:
+    """EINVAL for an address of another family."""
     return "family_mismatch" if e.asked_family != e.family else "unknown"
 
 
-def internet(e: Evidence, error: int) -> str:
-    """IPv4 and IPv6: told apart by what was received, dropped or never sent."""
+def local(e: Evidence, error: int) -> str:
+    """Unix sockets (net/unix/af_unix.c): unix_dgram_connect says EPERM where the other one has another peer."""
+    if blurred(e):
+        return "unknown"
+    if error == errno.EPERM and e.type == socket.SOCK_DGRAM and {"lsm", "unix_send"} <= e.watched:
+        return "unix_peer_taken"
+    return BY_ERRNO_UNIX.get(error, "unknown")
+
+
+def unsent(e: Evidence, error: int) -> str:
+    """IPv4 and IPv6, before anything was sent: the routing table, the socket and its address decide."""
+    if e.standing == CONNECTING:  # the call only asked for the result of the one before
+        return "earlier_attempt_failed" if error not in REFUSALS or "lsm" in e.watched else "unknown"
+    if blurred(e):
+        return "unknown"
+    stream = e.type == socket.SOCK_STREAM
+    plain = not e.programs  # else the address that was used may be another one
+    if error == errno.ENETUNREACH:
+        if stream and (e.special == "multicast" or e.broadcast):
+            return "not_unicast" if plain else "unknown"
+        if e.special == "mapped" and e.six_only:
+            return "ipv6_only" if plain else "unknown"
+        return "no_route"
+    if error == errno.EHOSTUNREACH:
+        return "no_route"
+    if error == errno.EADDRNOTAVAIL:
+        return "no_source_address" if e.family == AF_INET6 and e.special != "mapped" else "unknown"
+    if error == errno.EACCES:
+        if not stream and e.broadcast and plain:
+            return "broadcast_not_allowed"
+        return "route_prohibits" if "lsm" in e.watched else "unknown"
+    return "ports_exhausted" if error == errno.EAGAIN else "unknown"
+
+
+def late(e: Evidence, error: int) -> str:
+    """An error that came to a datagram socket later: a port unreachable alone refuses (net/ipv4/icmp.c)."""
+    if e.icmp and error == e.icmp_err:
+        return by_icmp(e, "NETFILTER" in e.drop)
+    return "icmp_port_unreachable" if error == errno.ECONNREFUSED else "unknown"
+
+
+def sent(e: Evidence, error: int) -> str:
+    """IPv4 and IPv6, after a SYN was sent or about to be: told apart by what was received or dropped."""
     filtered = "NETFILTER" in e.drop
-    if e.icmp and error == errno.EACCES:
-        return ICMP.get(e.icmp, "unknown")
-    if error == errno.ECONNREFUSED:
-        if filtered:
-            return "netfilter_reject"
+    if e.icmp and error == e.icmp_err:
+        return by_icmp(e, filtered)
+    if filtered and error in REJECTED and not e.icmp:  # what this host drops, nobody else can refuse
+        return "netfilter_reject"
+    if error in (errno.ECONNREFUSED, errno.ECONNRESET):
         if e.rst:
             return "no_listener" if e.local else "rst_from_peer"
-        # nothing else refuses what was sent without a RST; those of MPTCP come to its subflows
-        return (
-            "icmp_port_unreachable" if e.protocol == UDP or (e.followed and e.protocol == TCP) else "unknown"
-        )
+        return "unknown"
     if error == errno.ETIMEDOUT:
-        return "netfilter_drop" if filtered else "syn_unanswered"
-    if error in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-        return unreachable(e, error, filtered)
+        return "netfilter_drop" if filtered else DROPS.get(e.drop, "syn_unanswered")
     if error == errno.EADDRNOTAVAIL:
-        if not e.followed:
-            return "unknown"  # no address to call from: ports are looked for after SYN_SENT
         return "address_in_use" if e.bound else "ports_exhausted"
-    if error == errno.EAGAIN:
-        return "ports_exhausted"
+    if error in (errno.EHOSTUNREACH, errno.ENETUNREACH) and "NEIGH" in e.drop:
+        return "neighbour_failed"
     return "unknown"
 
 
-def unreachable(e: Evidence, error: int, filtered: bool) -> str:
-    """No route before anything was sent; afterwards an ICMP error, a firewall's reject, or no neighbour."""
-    if not e.followed:
-        return "unknown" if e.special else "no_route"
+def by_icmp(e: Evidence, filtered: bool) -> str:
+    """An ICMP error: of a router on the way, or this host's own, made by its firewall or for want of a neighbour."""
+    assert e.icmp
+    told = ICMP.get(e.icmp, "icmp_other")
+    if not e.icmp_here:
+        return told
     if filtered:
         return "netfilter_reject"
-    if "NEIGH" in e.drop:
-        return "neighbour_failed"
-    if e.icmp:
-        return ICMP.get(e.icmp, "unknown")
-    return "unknown"  # the errno alone leaves several codes
+    if told == "icmp_host_unreachable":
+        # made by the firewall, it would have dropped the packet (IPv6 does not say why it dropped it for want of a
+        # neighbour: net/ipv6/ndisc.c, ndisc_error_report)
+        return "neighbour_failed" if "drops" in e.watched or "NEIGH" in e.drop else "unknown"
+    return "unknown" if told in UNREACHABLE else "netfilter_reject"

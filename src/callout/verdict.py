@@ -47,6 +47,8 @@ BY_ERRNO = {
     errno.ENOPROTOOPT: "unreachable",  # ICMP protocol unreachable
     errno.ENODEV: "unreachable",
     errno.ENXIO: "unreachable",
+    errno.ENONET: "unreachable",  # ICMP host isolated
+    errno.EPROTO: "unreachable",  # ICMP parameter problem
     errno.ENOENT: "unreachable",
     errno.ENOTDIR: "unreachable",
     errno.ELOOP: "unreachable",
@@ -82,19 +84,33 @@ class Evidence(NamedTuple):
     soft: int  # sk_err_soft then
     syns: int  # SYNs sent again
     drop: str  # reason for which a packet of this socket was dropped on this host, as the kernel names it
-    icmp: tuple[int, int] | None  # type and code of an ICMP error that came for it
+    icmp: tuple[int, int, int] | None  # an ICMP error that came for it: 4 or 6, type, code
     denier: str  # who on this host refused it: "lsm", "cgroup", "seccomp", "" where no hook told
     followed: bool  # the socket went to SYN_SENT
     rst: bool
     exiting: bool  # closed by a dying process
     local: bool  # the destination is this host
-    special: bool  # no route makes it callable: multicast, broadcast, IPv4-mapped, link-local without scope
+    special: str  # "multicast", "mapped" (IPv4), "link_local" (without a scope), "" for any other address
     bound: bool  # the socket had a local port before
     no_file: bool
     not_socket: bool
     unreadable: bool
     sent: bool  # a datagram sent to an address without connect(2); its result is not seen
     given_up: bool  # still under way when the trace ended
+    icmp_err: int = 0  # the errno that the kernel makes of the ICMP error
+    icmp_here: bool = False  # this host made the ICMP error itself
+    icmp_from: str = ""  # address of who sent it
+    deferred: bool = False  # Fast Open: the SYN waits for the first data
+    standing: int = 0  # of the socket at entry (linux/net.h, socket_state); 0: not known
+    listening: bool = False  # the socket listens
+    programs: bool = (
+        False  # cgroup programs were asked: they may refuse with any error, or change the address
+    )
+    broadcast: bool = False  # a broadcast address of this network, and the socket may not call those
+    six_only: bool = False  # the socket may not speak IPv4
+    watched: frozenset[str] = (
+        frozenset()
+    )  # who would have been seen, had they refused or dropped (see tiers.Program)
 
 
 def error_of(e: Evidence) -> int:
@@ -114,7 +130,8 @@ def verdict_of(e: Evidence) -> str:
     """What became of the attempt, as one of VERDICTS."""
     error = error_of(e)
     if error:
-        return BY_ERRNO.get(error, "unreachable" if routed_away(e, error) else "invalid")
+        on_the_way = routed_away(e, error) or (e.icmp is not None and error == e.icmp_err)
+        return BY_ERRNO.get(error, "unreachable" if on_the_way else "invalid")
     if e.state == TCP_CLOSE or died(e):
         return "aborted"
     if e.state is not None:
@@ -133,6 +150,11 @@ def died(e: Evidence) -> bool:
     return e.exiting and e.state is None and e.ret == -ERESTARTSYS
 
 
+def blurred(e: Evidence) -> bool:
+    """Whether a cgroup program that nobody watched may have chosen the error (bpf_set_retval, Linux 5.18)."""
+    return e.programs and not e.followed and "cgroup" not in e.watched
+
+
 def routed_away(e: Evidence, error: int) -> bool:
     """A well-formed call to a blackhole route fails with EINVAL (net/ipv4/route.c, RTN_BLACKHOLE).
 
@@ -140,7 +162,14 @@ def routed_away(e: Evidence, error: int) -> bool:
     tcp_v6_connect). A datagram socket takes them (net/ipv6/datagram.c, __ip6_datagram_connect).
     """
     least = {(2, 2): 16, (10, 10): 24, (10, 2): 16}.get((e.family, e.asked_family))
-    if error != errno.EINVAL or e.special or least is None or not least <= e.addrlen <= 128:
+    if (
+        error != errno.EINVAL
+        or e.special
+        or e.listening
+        or blurred(e)
+        or least is None
+        or not least <= e.addrlen <= 128
+    ):
         return False
     return e.family == e.asked_family or e.type != socket.SOCK_STREAM
 

@@ -65,6 +65,7 @@ class Decoder:
             if number
         }
         self.drop_reason = drop_reasons or identity.drop_reason
+        self.watched: frozenset[str] = frozenset()  # see tiers.Program
         self.copies = Copies()
         self.associations = Associations(self.flags, self.phases, btf.layout("attempt").dtype)
         self._host = os.uname().nodename
@@ -142,7 +143,9 @@ class Columns:
         self.r = r = kinds.records
         self.offset = decoder.offset()
         self.a = Addresses(r, decoder.flags, decoder.copies)
-        self.j = judging.Judging(r, decoder.flags, decoder.phases, decoder.deniers, decoder.drop_reason)
+        self.j = judging.Judging(
+            r, decoder.flags, decoder.phases, decoder.deniers, decoder.drop_reason, decoder.watched
+        )
         self._kinds: tuple[Any, list[tuple[int, int, int]]] | None = None
         # must be read batch by batch, in order, whether or not a sink asks for it
         self._lost_before = self.lost_before()

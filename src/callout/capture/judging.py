@@ -5,6 +5,7 @@ Rule of this file: it only gathers; the words come from ``verdict`` and ``cause`
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +17,16 @@ from callout.cause import Judgement, judge
 from callout.verdict import Evidence
 
 AF_INET, AF_INET6 = 2, 10
-MULTICAST4 = 224  # first byte: 224.0.0.0/4, then reserved addresses up to the limited broadcast
+IPPROTO_MPTCP = 262
+SENDERS = 256  # of ICMP errors, in one batch
+IO_URING = 4  # its refusals are seen where they are seen, but not for certain: it may retry elsewhere
+MULTICAST4 = 224  # first byte of 224.0.0.0/4
+SPECIAL = ("", "multicast", "mapped", "link_local")
+REFUSERS = frozenset({"lsm", "cgroup", "unix_send"})
 
 # What a judgement rests on, as one contiguous key per row.
 COPIED = ("family", "type", "state", "protocol", "entry", "addrlen", "ret", "flags", "err", "soft", "drop", "syns",
-          "phase", "icmp_type", "icmp_code", "denier")  # fmt: skip
+          "phase", "icmp_type", "icmp_code", "icmp_err", "denier", "standing")  # fmt: skip
 KEY = np.dtype(
     [
         ("family", "u2"), ("type", "u1"), ("state", "u1"), ("protocol", "u2"), ("asked", "u2"),
@@ -28,7 +34,8 @@ KEY = np.dtype(
         ("flags", "u4"), ("err", "u2"), ("soft", "u2"),
         ("drop", "u2"), ("syns", "u1"), ("phase", "u1"), ("local", "u1"), ("bound", "u1"), ("entry", "u1"),
         ("denier", "u1"),
-        ("icmp_type", "u1"), ("icmp_code", "u1"), ("special", "u1"), ("pad", "V5"),
+        ("icmp_type", "u1"), ("icmp_code", "u1"), ("special", "u1"), ("standing", "u1"), ("icmp_err", "u2"),
+        ("sender", "u2"),
     ]
 )  # fmt: skip
 
@@ -37,8 +44,11 @@ class Judging:
     """The judged columns of one array of records."""
 
     def __init__(self, records: Array, flags: dict[str, int], phases: dict[str, int],
-                 deniers: dict[int, str], drop_reason: Callable[[int], str]) -> None:  # fmt: skip
+                 deniers: dict[int, str], drop_reason: Callable[[int], str],
+                 watched: frozenset[str] = frozenset()) -> None:  # fmt: skip
         self.r = records
+        self._watched = watched
+        self._senders: list[str] = []
         self._flags, self._phases, self._deniers = flags, phases, deniers
         self._drop_reason = drop_reason
         self._judged: tuple[Array, list[tuple[Evidence, Judgement]]] | None = None
@@ -59,12 +69,29 @@ class Judging:
             k["local"] = (r["daddr"] == r["saddr"]).all(axis=1)
             k["bound"] = r["bound"] != 0
             k["special"] = special(r["sockaddr"], k["asked"])
+            k["sender"] = self._number_senders()
             codes, first = distinct(k)
             found = [
                 self._evidence(dict(zip(KEY.names or (), row, strict=True))) for row in k[first].tolist()
             ]
             self._judged = codes, [(e, judge(e)) for e in found]
         return self._judged
+
+    def _number_senders(self) -> Array:
+        """Number of each row's ICMP sender among ``_senders``: few rows have one."""
+        numbers = np.zeros(len(self.r), np.uint16)
+        rows = np.flatnonzero(self.r["flags"] & self._flags["FLAG_ICMP"])
+        self._senders = [""]
+        for row in rows.tolist():
+            six = self.r["flags"][row] & self._flags["FLAG_ICMP6"]
+            raw = self.r["icmp_from"][row].tobytes()
+            sender = (
+                socket.inet_ntop(socket.AF_INET6, raw) if six else socket.inet_ntop(socket.AF_INET, raw[:4])
+            )
+            if sender not in self._senders and len(self._senders) < SENDERS:
+                self._senders.append(sender)
+            numbers[row] = self._senders.index(sender) if sender in self._senders else 0
+        return numbers
 
     def _evidence(self, v: dict[str, Any]) -> Evidence:
         has = {
@@ -78,26 +105,34 @@ class Judging:
             state=v["state"] if has["settled"] else None,
             err=v["err"], soft=v["soft"], syns=v["syns"],
             drop=self._drop_reason(v["drop"]) if v["drop"] else "",
-            icmp=(v["icmp_type"], v["icmp_code"]) if has["icmp"] else None,
+            icmp=(6 if has["icmp6"] else 4, v["icmp_type"], v["icmp_code"]) if has["icmp"] else None,
+            icmp_err=v["icmp_err"], icmp_here=has["icmp_here"], icmp_from=self._senders[v["sender"]],
             denier=self._deniers.get(v["denier"], ""),
-            followed=has["followed"], rst=has["rst"], exiting=has["exiting"],
-            local=bool(v["local"]), bound=bool(v["bound"]), special=bool(v["special"]),
+            followed=has["followed"] and (has["subflow"] or v["protocol"] != IPPROTO_MPTCP),
+            rst=has["rst"], exiting=has["exiting"],
+            local=bool(v["local"]), bound=bool(v["bound"]), special=SPECIAL[v["special"]],
             no_file=has["no_file"], not_socket=has["not_socket"], unreadable=has["unreadable"],
             sent=has["sent"],
             given_up=v["phase"] == self._phases["PHASE_PENDING"],
+            deferred=has["deferred"], standing=v["standing"], listening=has["listening"],
+            programs=has["programs"], broadcast=has["broadcast"], six_only=has["six_only"],
+            watched=self._watched - REFUSERS if v["entry"] == IO_URING else self._watched,
         )  # fmt: skip
 
 
 def special(addresses: Array, families: Array) -> Array:
-    """Where the address asked for is one that no route makes callable (see Evidence)."""
+    """Where the address asked for is one that not every socket can call, by number in SPECIAL (see Evidence)."""
     first = addresses[:, :24]
-    found: Array = (families == AF_INET) & (first[:, 4] >= MULTICAST4)
+    multicast = (families == AF_INET) & (first[:, 4] & 0xF0 == MULTICAST4)
+    found = multicast.astype(np.uint8)
     six = families == AF_INET6
     if six.any():
         mapped = ~first[:, 8:18].any(axis=1) & (first[:, 18:20] == 0xFF).all(axis=1)
         link = (first[:, 8] == 0xFE) & (first[:, 9] & 0xC0 == 0x80) & ~addresses[:, 24:28].any(axis=1)
-        found |= six & ((first[:, 8] == 0xFF) | mapped | link)
-    return found
+        found[six & (first[:, 8] == 0xFF)] = SPECIAL.index("multicast")
+        found[six & mapped] = SPECIAL.index("mapped")
+        found[six & link] = SPECIAL.index("link_local")
+    return np.asarray(found)
 
 
 def final_verdict(e: Evidence, j: Judgement) -> str | None:
@@ -122,10 +157,10 @@ def evidence(e: Evidence, j: Judgement) -> dict[str, Any] | None:
     seen: dict[str, Any] = {}
     if e.rst:
         seen["rst"] = True
-    if e.followed and (e.syns or j.verdict not in verdict.SUCCESS):
+    if e.followed and not e.deferred and (e.syns or j.verdict not in verdict.SUCCESS):
         seen["syns"] = e.syns + 1
     if e.icmp:
-        seen["icmp"] = {"type": e.icmp[0], "code": e.icmp[1]}
+        seen["icmp"] = {"type": e.icmp[1], "code": e.icmp[2]} | ({"from": e.icmp_from} if e.icmp_from else {})
     if e.soft:
         seen["soft_error"] = verdict.errno_name(e.soft)
     if e.drop:

@@ -135,6 +135,9 @@ class KernelSource:
         )
         self._loaded, self.tier = loader.best(tiers)
         self.states = loader.states
+        self._decoder.watched = frozenset(
+            state.program.watches for state in self.states if state.error is None and state.program.watches
+        )
         handle = self._loaded.handle
         try:
             check("hanging the bell", lib.co_bell(handle, RING.encode(), b"bell"))

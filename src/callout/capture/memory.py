@@ -18,6 +18,7 @@ BATCHES = 64
 UDP = 17
 TCP_CLOSE = 7
 SAME = ("netns", "sport", "dport", "peer_family")
+ICMP = ("icmp_type", "icmp_code", "icmp_err", "icmp_from")
 
 
 class Copies:
@@ -46,6 +47,7 @@ class Associations:
         self._filled = [0] * BATCHES
         self._turn = 0
         self._returned, self._settled = flags["FLAG_RETURNED"], flags["FLAG_SETTLED"]
+        self._icmp = flags["FLAG_ICMP"] | flags["FLAG_ICMP6"] | flags["FLAG_ICMP_HERE"]
         self._late, self._verdict = phases["PHASE_LATE"], phases["PHASE_VERDICT"]
         self.rows = 0  # late rows made
 
@@ -92,7 +94,9 @@ class Associations:
             if same.any():
                 row = kept[np.flatnonzero(same)[-1:]].copy()
                 row["err"], row["ended"], row["state"] = error["err"], error["ended"], TCP_CLOSE
-                row["flags"] |= self._settled
+                row["flags"] |= self._settled | (error["flags"] & self._icmp)
+                for name in ICMP:
+                    row[name] = error[name]
                 row["phase"] = self._verdict
                 return row
         return None

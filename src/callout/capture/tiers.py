@@ -11,11 +11,15 @@ from typing import NamedTuple
 
 
 class Program(NamedTuple):
-    """One BPF program: its name in the object, where it attaches, and what is lost without it."""
+    """One BPF program: its name in the object, where it attaches, and what is lost without it.
+
+    ``watches`` says who cannot have refused or dropped unseen while the program is attached.
+    """
 
     name: str
     hook: str
     gives: str
+    watches: str = ""
 
 
 class Tier(NamedTuple):
@@ -37,15 +41,31 @@ TIERS = (
         (0, 0),
         (
             Program(
-                "trampoline_copy", "fentry/security_socket_connect", "the kernel's own copy of the address"
+                "trampoline_lsm",
+                "fexit/security_socket_connect",
+                "refusals by a security module, and the kernel's own copy of the address",
+                "lsm",
             ),
-            Program("trampoline_lsm", "fexit/security_socket_connect", "refusals by a security module"),
             Program(
-                "trampoline_cgroup", "fexit/__cgroup_bpf_run_filter_sock_addr", "refusals by a cgroup program"
+                "trampoline_unix",
+                "fexit/security_unix_stream_connect",
+                "refusals of Unix streams by a security module",
             ),
-            Program("trampoline_syn", "fentry/tcp_connect", "both ends of a SYN, to find it in ICMP errors"),
-            Program("trampoline_icmp4", "fentry/tcp_v4_err", "type and code of ICMP errors"),
-            Program("trampoline_icmp6", "fentry/tcp_v6_err", "type and code of ICMPv6 errors"),
+            Program(
+                "trampoline_unix_send",
+                "fexit/security_unix_may_send",
+                "refusals of Unix datagrams by a security module",
+                "unix_send",
+            ),
+            Program(
+                "trampoline_cgroup",
+                "fexit/__cgroup_bpf_run_filter_sock_addr",
+                "refusals by a cgroup program",
+                "cgroup",
+            ),
+            Program(
+                "trampoline_icmp6", "fentry/ipv6_icmp_error", "ICMPv6 errors, with type, code and sender"
+            ),
         ),
     ),
     Tier(
@@ -57,13 +77,27 @@ TIERS = (
         (0, 0),
         (
             Program("kprobe_copy", "kprobe/security_socket_connect", "the kernel's own copy of the address"),
-            Program("kprobe_lsm", "kretprobe/security_socket_connect", "refusals by a security module"),
             Program(
-                "kprobe_cgroup", "kretprobe/__cgroup_bpf_run_filter_sock_addr", "refusals by a cgroup program"
+                "kprobe_lsm", "kretprobe/security_socket_connect", "refusals by a security module", "lsm"
             ),
-            Program("kprobe_syn", "kprobe/tcp_connect", "both ends of a SYN, to find it in ICMP errors"),
-            Program("kprobe_icmp4", "kprobe/tcp_v4_err", "type and code of ICMP errors"),
-            Program("kprobe_icmp6", "kprobe/tcp_v6_err", "type and code of ICMPv6 errors"),
+            Program(
+                "kprobe_cgroup",
+                "kretprobe/__cgroup_bpf_run_filter_sock_addr",
+                "refusals by a cgroup program",
+                "cgroup",
+            ),
+            Program(
+                "kprobe_unix",
+                "kretprobe/security_unix_stream_connect",
+                "refusals of Unix streams by a security module",
+            ),
+            Program(
+                "kprobe_unix_send",
+                "kretprobe/security_unix_may_send",
+                "refusals of Unix datagrams by a security module",
+                "unix_send",
+            ),
+            Program("kprobe_icmp6", "kprobe/ipv6_icmp_error", "ICMPv6 errors, with type, code and sender"),
         ),
     ),
     Tier(
@@ -94,11 +128,13 @@ SOCKET_PROGRAMS = (
     Program("uring_submit_sqe", "tp_btf/io_uring_submit_sqe", "IORING_OP_CONNECT (Linux 6.0 to 6.3)"),
     Program("uring_complete", "tp_btf/io_uring_complete", "results of IORING_OP_CONNECT"),
     Program(
-        "socket_error", "tp_btf/inet_sk_error_report", "errors that come later for a connected UDP socket"
+        "socket_error",
+        "tp_btf/inet_sk_error_report",
+        "ICMP errors, with type, code and sender; errors that come later for a connected UDP socket",
     ),
     Program("datagram_sendmsg4", "cgroup/sendmsg4", "datagrams sent to an IPv4 address without connect"),
     Program("datagram_sendmsg6", "cgroup/sendmsg6", "datagrams sent to an IPv6 address without connect"),
-    Program("socket_drop", "tp_btf/kfree_skb", "whether this host's firewall dropped the packets"),
+    Program("socket_drop", "tp_btf/kfree_skb", "whether this host's firewall dropped the packets", "drops"),
 )
 # Not attached: run once at the end of a trace.
 LEFTOVER = Program("leftover_calls", "iter/task", "calls that are still blocked when a trace ends")

@@ -21,6 +21,7 @@ from callout.lab.outcomes import (
     ESTABLISHED_LATER,
     REFUSED_LATER,
     failed,
+    invalid,
 )
 from callout.lab.scenario import Scenario
 from callout.lab.world import World
@@ -144,11 +145,11 @@ def backlog_full(world: World) -> None:
 SCENARIOS = (
     Scenario(
         "tcp_nb_err2", "again", "the second call gets the first one's error", error_unread,
-        (REFUSED_LATER, failed("refused", "ECONNREFUSED", "unknown")),
+        (REFUSED_LATER, failed("refused", "ECONNREFUSED", "earlier_attempt_failed")),
     ),
     Scenario(
         "tcp_aborted", "again", "called again after the error was read", error_read,
-        (REFUSED_LATER, failed("aborted", "ECONNABORTED", "unknown")),
+        (REFUSED_LATER, failed("aborted", "ECONNABORTED", "earlier_attempt_failed")),
     ),
     Scenario(
         "tcp_retry", "again", "refused, then called again on the same socket", third_time,
@@ -169,7 +170,9 @@ SCENARIOS = (
         "tcp_disc_race", "again", "AF_UNSPEC while another thread waits in the call", unspec_while_blocked,
         (failed("aborted", "EPIPE", "closed_by_application"), DISSOLVED), needs=("numbers", "linux_6_7"),
     ),
-    Scenario("tcp_listening", "again", "a listening socket connects", listening, (CONNECTED_ALREADY,)),
+    Scenario("tcp_listening", "again", "a listening socket connects", listening,
+        (invalid("EISCONN", "socket_listens"),),
+    ),
     Scenario("tcp_self", "again", "a socket connects to itself", to_itself, (ESTABLISHED,)),
     Scenario(
         "tcp_simultaneous", "again", "two sockets call each other", simultaneous,

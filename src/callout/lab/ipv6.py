@@ -11,6 +11,7 @@ import struct
 from callout.lab.address import inet, inet6
 from callout.lab.outcomes import (
     BAD_LENGTH,
+    BLIND,
     ESTABLISHED,
     ESTABLISHED_LATER,
     NO_ROUTE,
@@ -26,8 +27,7 @@ from callout.lab.world import World
 LOCAL = "127.0.0.1"
 MAPPED = f"::ffff:{LOCAL}"
 
-# A missing route and a socket that may not call IPv4 fail alike: the socket's IPV6_V6ONLY is not read.
-UNTOLD = failed("unreachable", "ENETUNREACH", "unknown")
+SIX_ONLY = failed("unreachable", "ENETUNREACH", "ipv6_only")
 
 
 def tcp6(world: World, blocking: bool = True) -> socket.socket:
@@ -192,35 +192,35 @@ SCENARIOS = (
         ),
         needs=SIX,
     ),
-    Scenario("v6_mapped_noroute", "ipv6", "mapped, no route matches", mapped_no_route, (UNTOLD,), needs=SIX),
+    Scenario("v6_mapped_noroute", "ipv6", "mapped, no route matches", mapped_no_route, (NO_ROUTE,), needs=SIX),
     Scenario(
         "v6_v4mapped_badbind", "ipv6", "mapped, from a socket bound to ::1", mapped_from_six,
-        (UNTOLD,), needs=SIX,
+        (SIX_ONLY,), needs=SIX,
     ),
     Scenario(
         "v6only_mapped", "ipv6", "mapped, on a socket of IPv6 only", mapped_on_six_only,
-        (UNTOLD,), needs=SIX,
+        (SIX_ONLY,), needs=SIX,
     ),
     Scenario(
         "tcp6_in4", "ipv6", "AF_INET on an IPv6 stream socket", plain_ipv4,
         (BAD_LENGTH, invalid("EAFNOSUPPORT", "family_mismatch")), needs=SIX,
     ),
     Scenario(
-        "v6_noscope", "ipv6", "link-local without a scope", no_scope, (invalid("EINVAL", "unknown"),), needs=SIX,
+        "v6_noscope", "ipv6", "link-local without a scope", no_scope, (invalid("EINVAL", "no_scope"),), needs=SIX,
     ),
     Scenario(
         "v6_mcast", "ipv6", "a multicast address", multicast,
-        (failed("unreachable", "ENETUNREACH", "unknown"),), needs=(*SIX, "ip"),
+        (failed("unreachable", "ENETUNREACH", "not_unicast"),), needs=(*SIX, "ip"),
     ),
     Scenario(
         "v6_nosource", "ipv6", "no address to call from", no_source,
-        (failed("exhausted", "EADDRNOTAVAIL", "unknown"),), needs=(*SIX, "ip"), alone=True,
+        (failed("exhausted", "EADDRNOTAVAIL", "no_source_address"),), needs=(*SIX, "ip"), alone=True,
     ),
     Scenario(
         "rt6_types", "ipv6", "routes that lead nowhere", route_types,
         (
             failed("unreachable", "EHOSTUNREACH", "no_route"), failed("unreachable", "EINVAL", "no_route"),
-            failed("denied", "EACCES", "unknown"), NO_ROUTE,
+            failed("denied", "EACCES", "route_prohibits", BLIND), NO_ROUTE,
         ),
         needs=SIX, routes="".join(f"route add {kind} {host}\n" for kind, host in ROUTES.items()),
     ),

@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import socket
 
+from callout.lab import router
 from callout.lab.address import inet
-from callout.lab.outcomes import IN_PROGRESS
+from callout.lab.outcomes import IN_PROGRESS, NO_ROUTE
 from callout.lab.scenario import Expected, Scenario
 from callout.lab.world import World
 
@@ -69,6 +70,24 @@ def close_pending(world: World) -> None:
         world.connect(caller, inet(HOST, 8325))
 
 
+def no_route(world: World) -> None:
+    """No route matches: the kernel sets the state before it looks."""
+    with mptcp() as caller:
+        world.connect(caller, inet("203.0.113.9", 443))
+
+
+def far_refused(world: World) -> None:
+    """Another host answers with a reset."""
+    with mptcp() as caller:
+        world.connect(caller, inet(router.ROUTER, router.CLOSED))
+
+
+def far_unreachable(world: World) -> None:
+    """A router answers with ICMP, to the subflow."""
+    with mptcp() as caller:
+        world.connect(caller, inet(router.FILTER_HOST, 445))
+
+
 OK = Expected("established", None, None, 0, fields=FIELDS)
 REFUSED = Expected("refused", "ECONNREFUSED", "no_listener", -errno.ECONNREFUSED, fields=FIELDS)
 SCENARIOS = (
@@ -82,6 +101,17 @@ SCENARIOS = (
     Scenario(
         "mptcp_nb_refused", "mptcp", "non-blocking, nobody listens", nonblocking_refused,
         (Expected("refused", "ECONNREFUSED", "no_listener", IN_PROGRESS, fields=FIELDS),), needs=("mptcp",),
+    ),
+    Scenario("mptcp_noroute", "mptcp", "no route matches", no_route, (NO_ROUTE,), needs=("mptcp",)),
+    Scenario(
+        "mptcp_far", "mptcp", "nobody listens on another host", far_refused,
+        (Expected("refused", "ECONNREFUSED", "rst_from_peer", -errno.ECONNREFUSED, fields=FIELDS),),
+        needs=("mptcp", "router"),
+    ),
+    Scenario(
+        "mptcp_icmp", "mptcp", "a router has no host there", far_unreachable,
+        (Expected("unreachable", "EHOSTUNREACH", "icmp_host_unreachable", -errno.EHOSTUNREACH, fields=FIELDS),),
+        needs=("mptcp", "router"), slow=True,
     ),
     Scenario(
         "mptcp_close", "mptcp", "closed while under way", close_pending,

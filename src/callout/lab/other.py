@@ -10,7 +10,7 @@ import struct
 
 from callout.lab import process
 from callout.lab.address import UNSPEC, inet, inet6
-from callout.lab.outcomes import ASSOCIATED, BAD_LENGTH, DISSOLVED, failed, invalid
+from callout.lab.outcomes import ASSOCIATED, BAD_LENGTH, BLIND, DISSOLVED, failed, invalid
 from callout.lab.scenario import Scenario
 from callout.lab.world import World
 
@@ -120,7 +120,7 @@ SCENARIOS = (
     ),
     Scenario(
         "netlink_eperm", "other", "a process as a netlink peer, as nobody", netlink_foreign,
-        (failed("denied", "EPERM", "unknown"),), needs=("users",), forks=True,
+        (failed("denied", "EPERM", "no_privilege", BLIND),), needs=("users",), forks=True,
         address_families=("AF_NETLINK",),
     ),
     Scenario(

@@ -10,7 +10,7 @@ import errno
 from callout.lab.scenario import Expected
 
 IN_PROGRESS = -errno.EINPROGRESS
-# This tier has no hook at those who refuse, and sees no type of an ICMP error
+# This tier has no hook at those who refuse
 BLIND = {"tracepoint": "unknown"}
 
 ESTABLISHED = Expected("established", None, None, 0)

@@ -42,12 +42,21 @@ def not_waiting(world: World) -> None:
         world.connect(caller, inet(router.FILTER_HOST, 444), wait=True)
 
 
+def not_waiting6(world: World) -> None:
+    """The same over IPv6."""
+    with world.tcp(socket.AF_INET6, blocking=False) as caller:
+        world.connect(caller, inet6(router.FILTER_ADDRESS6, 444), wait=True)
+
+
 REFUSED = failed("refused", "ECONNREFUSED", "rst_from_peer")
-NET = failed("unreachable", "ENETUNREACH", "icmp_net_unreachable", BLIND)
-NET_PROHIBITED = failed("unreachable", "ENETUNREACH", "icmp_admin_prohibited", BLIND)
-HOST = failed("unreachable", "EHOSTUNREACH", "icmp_host_unreachable", BLIND)
-PROHIBITED = failed("unreachable", "EHOSTUNREACH", "icmp_admin_prohibited", BLIND)
+NET = failed("unreachable", "ENETUNREACH", "icmp_net_unreachable")
+NET_PROHIBITED = failed("unreachable", "ENETUNREACH", "icmp_admin_prohibited")
+HOST = failed("unreachable", "EHOSTUNREACH", "icmp_host_unreachable")
+PROHIBITED = failed("unreachable", "EHOSTUNREACH", "icmp_admin_prohibited")
 PORT = failed("refused", "ECONNREFUSED", "icmp_port_unreachable")
+NET6 = failed("unreachable", "ENETUNREACH", "icmp_net_unreachable", BLIND)
+HOST6 = failed("unreachable", "EHOSTUNREACH", "icmp_host_unreachable", BLIND)
+PORT6 = failed("refused", "ECONNREFUSED", "icmp_port_unreachable", BLIND)
 
 # name, what, address, port, time to live, outcome
 V4: tuple[tuple[str, str, str, int, int, Expected], ...] = (
@@ -66,20 +75,20 @@ V4: tuple[tuple[str, str, str, int, int, Expected], ...] = (
     ("far_host_prohibited", "ICMP host-prohibited", router.FILTER_HOST_PROHIBITED, 443, 0, PROHIBITED),
     (
         "far_protocol", "ICMP protocol-unreachable", router.FILTER_PROTOCOL, 443, 0,
-        failed("unreachable", "ENOPROTOOPT", "unknown"),
+        failed("unreachable", "ENOPROTOOPT", "icmp_protocol_unreachable"),
     ),
     (
         "far_ttl", "too far away: time exceeded", router.BEHIND, 443, 1,
-        failed("unreachable", "EHOSTUNREACH", "unknown"),
+        failed("unreachable", "EHOSTUNREACH", "icmp_time_exceeded"),
     ),
 )  # fmt: skip
 V6: tuple[tuple[str, str, str, int, Expected], ...] = (
     ("far6_ok", "a listener on another host", router.ROUTER6, router.OPEN, ESTABLISHED),
     ("far6_refused", "nobody listens on another host", router.ROUTER6, router.CLOSED, REFUSED),
     ("far6_reset", "a firewall on the way resets", router.FILTER_RESET6, 443, REFUSED),
-    ("far6_net", "a router has no route", router.NO_ROUTE6, 443, NET),
-    ("far6_address", "ICMPv6 address unreachable", router.FILTER_ADDRESS6, 443, HOST),
-    ("far6_port", "ICMPv6 port unreachable", router.FILTER_PORT6, 443, PORT),
+    ("far6_net", "a router has no route", router.NO_ROUTE6, 443, NET6),
+    ("far6_address", "ICMPv6 address unreachable", router.FILTER_ADDRESS6, 443, HOST6),
+    ("far6_port", "ICMPv6 port unreachable", router.FILTER_PORT6, 443, PORT6),
     (
         "far6_admin", "ICMPv6 administratively prohibited", router.FILTER_ADMIN6, 443,
         failed("denied", "EACCES", "icmp_admin_prohibited", BLIND),
@@ -99,6 +108,10 @@ SCENARIOS = (
     ),
     Scenario(
         "far_soft", "remote", "ICMP host-unreachable, non-blocking", not_waiting,
-        (later("unreachable", "EHOSTUNREACH", "icmp_host_unreachable", BLIND),), needs=("router",), slow=True,
+        (later("unreachable", "EHOSTUNREACH", "icmp_host_unreachable"),), needs=("router",), slow=True,
+    ),
+    Scenario(
+        "far6_soft", "remote", "ICMPv6 address unreachable, non-blocking", not_waiting6,
+        (later("unreachable", "EHOSTUNREACH", "icmp_host_unreachable", BLIND),), needs=("ipv6", "router"), slow=True,
     ),
 )  # fmt: skip

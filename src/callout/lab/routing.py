@@ -78,9 +78,9 @@ def no_neighbour6(world: World) -> None:
 
 
 # IPv6 drops without saying why (net/ipv6/ndisc.c, ndisc_error_report)
-NEIGHBOUR = (failed("unreachable", "EHOSTUNREACH", "neighbour_failed"),)
 NEIGHBOUR6 = (failed("unreachable", "EHOSTUNREACH", "neighbour_failed", BLIND),)
-NOT_UNICAST = (failed("unreachable", "ENETUNREACH", "unknown"),)
+NEIGHBOUR = (failed("unreachable", "EHOSTUNREACH", "neighbour_failed"),)
+NOT_UNICAST = (failed("unreachable", "ENETUNREACH", "not_unicast"),)
 SCENARIOS = (
     Scenario(
         "rt_none", "routing", "no route matches", no_route,
@@ -97,7 +97,8 @@ SCENARIOS = (
         routes=f"route add blackhole {BLACKHOLE}\n",
     ),
     Scenario(
-        "rt_prohibit", "routing", "a route prohibits", prohibited, (failed("denied", "EACCES", "unknown"),),
+        "rt_prohibit", "routing", "a route prohibits", prohibited,
+        (failed("denied", "EACCES", "route_prohibits", BLIND),),
         routes=f"route add prohibit {PROHIBITED}\n",
     ),
     Scenario(

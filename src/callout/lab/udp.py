@@ -153,7 +153,7 @@ SCENARIOS = (
     ),
     Scenario(
         "udp_broadcast", "udp", "broadcast, forbidden and allowed", broadcast,
-        (failed("denied", "EACCES", "unknown"), ASSOCIATED), needs=("ip",),
+        (failed("denied", "EACCES", "broadcast_not_allowed"), ASSOCIATED), needs=("ip",),
     ),
     Scenario(
         "udp_mcast", "udp", "a group", multicast, (ASSOCIATED,), routes="route add 224.0.0.0/4 dev lab0\n",

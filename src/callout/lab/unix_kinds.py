@@ -16,6 +16,7 @@ from callout.lab.namespace import RUN
 from callout.lab.outcomes import (
     ASSOCIATED,
     BAD_LENGTH,
+    BLIND,
     CONNECTED_ALREADY,
     DISSOLVED,
     ESTABLISHED,
@@ -240,7 +241,7 @@ SCENARIOS = (
     ),
     Scenario("un_eagain", "unix", "the queue is full", backlog, (ESTABLISHED, FULL, FULL)),
     Scenario(
-        "un_self", "unix", "a socket connects to itself", to_itself, (invalid("EINVAL", "unknown"), ASSOCIATED),
+        "un_self", "unix", "a socket connects to itself", to_itself, (invalid("EINVAL", "socket_listens"), ASSOCIATED),
     ),
     Scenario("un_pair", "unix", "an end of a socketpair", pair, (CONNECTED_ALREADY,)),
     Scenario(
@@ -258,7 +259,7 @@ SCENARIOS = (
     ),
     Scenario(
         "un_dgram_taken", "unix", "a datagram peer that has another peer", peer_taken,
-        (ASSOCIATED, failed("denied", "EPERM", "unknown")),
+        (ASSOCIATED, failed("denied", "EPERM", "unix_peer_taken", BLIND)),
     ),
     Scenario("un_autobind", "unix", "a name of the kernel's making", autobound, (ESTABLISHED,)),
 )  # fmt: skip
