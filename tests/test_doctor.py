@@ -93,18 +93,19 @@ ok      trampoline_connect_exit   fexit/__sys_connect loaded; gives: result of
                                   connect(2)
 ok      trampoline_connect_enter  fentry/__sys_connect loaded; gives:
                                   connect(2), every ABI
-ok      trampoline_copy           fentry/security_socket_connect loaded; gives:
-                                  the kernel's own copy of the address
 ok      trampoline_lsm            fexit/security_socket_connect loaded; gives:
-                                  refusals by a security module
+                                  refusals by a security module, and the
+                                  kernel's own copy of the address
+ok      trampoline_unix           fexit/security_unix_stream_connect loaded;
+                                  gives: refusals of Unix streams by a security
+                                  module
+ok      trampoline_unix_send      fexit/security_unix_may_send loaded; gives:
+                                  refusals of Unix datagrams by a security
+                                  module
 ok      trampoline_cgroup         fexit/__cgroup_bpf_run_filter_sock_addr
                                   loaded; gives: refusals by a cgroup program
-ok      trampoline_syn            fentry/tcp_connect loaded; gives: both ends of
-                                  a SYN, to find it in ICMP errors
-ok      trampoline_icmp4          fentry/tcp_v4_err loaded; gives: type and code
-                                  of ICMP errors
-ok      trampoline_icmp6          fentry/tcp_v6_err loaded; gives: type and code
-                                  of ICMPv6 errors
+ok      trampoline_icmp6          fentry/ipv6_icmp_error loaded; gives: ICMPv6
+                                  errors, with type, code and sender
 ok    kprobe                      works, not chosen; with it, while tracing,
                                   other system calls of this host pay nothing
 ok      kprobe_connect_exit       kretprobe/__sys_connect loaded; gives: result
@@ -117,12 +118,14 @@ ok      kprobe_lsm                kretprobe/security_socket_connect loaded;
                                   gives: refusals by a security module
 ok      kprobe_cgroup             kretprobe/__cgroup_bpf_run_filter_sock_addr
                                   loaded; gives: refusals by a cgroup program
-ok      kprobe_syn                kprobe/tcp_connect loaded; gives: both ends of
-                                  a SYN, to find it in ICMP errors
-ok      kprobe_icmp4              kprobe/tcp_v4_err loaded; gives: type and code
-                                  of ICMP errors
-ok      kprobe_icmp6              kprobe/tcp_v6_err loaded; gives: type and code
-                                  of ICMPv6 errors
+ok      kprobe_unix               kretprobe/security_unix_stream_connect loaded;
+                                  gives: refusals of Unix streams by a security
+                                  module
+ok      kprobe_unix_send          kretprobe/security_unix_may_send loaded;
+                                  gives: refusals of Unix datagrams by a
+                                  security module
+ok      kprobe_icmp6              kprobe/ipv6_icmp_error loaded; gives: ICMPv6
+                                  errors, with type, code and sender
 ok    tracepoint                  works, not chosen; with it, while tracing,
                                   every other system call of this host takes 65
                                   to 115 ns more
@@ -152,6 +155,7 @@ ok    uring_submit_sqe            tp_btf/io_uring_submit_sqe loaded; gives:
 ok    uring_complete              tp_btf/io_uring_complete loaded; gives:
                                   results of IORING_OP_CONNECT
 ok    socket_error                tp_btf/inet_sk_error_report loaded; gives:
+                                  ICMP errors, with type, code and sender;
                                   errors that come later for a connected UDP
                                   socket
 ok    datagram_sendmsg4           cgroup/sendmsg4 loaded; gives: datagrams sent

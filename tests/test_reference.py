@@ -27,7 +27,7 @@ OUTCOMES = [pytest.param(o, id=f"{o.place}: {o.says[:40]}") for o in BOOK.outcom
 UNDER_WAY = (-errno.EINPROGRESS, -errno.EINTR)
 
 # Outcomes that nothing can show here, and how many of them: one more is a decision, not an accident.
-UNSHOWN = {"ECANCELED": 1, "EHOSTDOWN": 1, "ENOBUFS": 1, "ENODEV": 1, "ENOMEM": 1, "ENONET": 1, "EPROTO": 1}
+UNSHOWN = {"ECANCELED": 1, "EHOSTDOWN": 1, "ENOBUFS": 1, "ENODEV": 1, "ENOMEM": 1, "ENONET": 1}
 HOW_TO_LINK = (
     "name the scenario in an [[outcome]] of a page under reference/pages/ (an errno's page, if it fails)"
 )

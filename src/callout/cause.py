@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import re
 import socket
 from functools import cache
 from importlib.resources import files
@@ -69,15 +70,14 @@ ICMP = {
         ((4, 3, 9), (4, 3, 10), (4, 3, 13), (6, 1, 1), (6, 1, 5), (6, 1, 6)), "icmp_admin_prohibited"
     ),
 }
-UNREACHABLE = {"icmp_net_unreachable", "icmp_host_unreachable"}
+REJECTS = {"icmp_host_unreachable", "icmp_net_unreachable", "icmp_port_unreachable", "icmp_protocol_unreachable",
+           "icmp_admin_prohibited"}  # fmt: skip
 # Why this host dropped a packet (include/net/dropreason-core.h), where it explains that nobody answered.
-DROPS = {
-    "BPF_CGROUP_EGRESS": "cgroup_bpf",
-    "TC_EGRESS": "tc_drop",
-    "QDISC_DROP": "tc_drop",
-    "TC_INGRESS": "tc_drop",
-    "IP_RPFILTER": "reverse_path_filter",
-}
+DROPS = (
+    (re.compile("BPF_CGROUP_EGRESS"), "cgroup_bpf"),
+    (re.compile("(TC|QDISC)_.*"), "tc_drop"),
+    (re.compile("IP_RPFILTER"), "reverse_path_filter"),
+)
 CONNECTING = 2  # linux/net.h, SS_CONNECTING
 DENIERS = {"lsm": "lsm", "cgroup": "cgroup_bpf", "seccomp": "seccomp"}
 
@@ -210,7 +210,8 @@ def sent(e: Evidence, error: int) -> str:
             return "no_listener" if e.local else "rst_from_peer"
         return "unknown"
     if error == errno.ETIMEDOUT:
-        return "netfilter_drop" if filtered else DROPS.get(e.drop, "syn_unanswered")
+        told = (cause for reason, cause in DROPS if reason.fullmatch(e.drop))
+        return "netfilter_drop" if filtered else next(told, "syn_unanswered")
     if error == errno.EADDRNOTAVAIL:
         return "address_in_use" if e.bound else "ports_exhausted"
     if error in (errno.EHOSTUNREACH, errno.ENETUNREACH) and "NEIGH" in e.drop:
@@ -230,4 +231,6 @@ def by_icmp(e: Evidence, filtered: bool) -> str:
         # made by the firewall, it would have dropped the packet (IPv6 does not say why it dropped it for want of a
         # neighbour: net/ipv6/ndisc.c, ndisc_error_report)
         return "neighbour_failed" if "drops" in e.watched or "NEIGH" in e.drop else "unknown"
-    return "unknown" if told in UNREACHABLE else "netfilter_reject"
+    if told == "icmp_net_unreachable":
+        return "unknown"
+    return "netfilter_reject" if told in REJECTS else told

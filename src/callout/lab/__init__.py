@@ -16,6 +16,7 @@ from callout.lab import (
     again,
     arguments,
     denials,
+    dropped,
     fastopen,
     firewall,
     ipv6,
@@ -51,6 +52,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *arguments.SCENARIOS,
     *routing.SCENARIOS,
     *firewall.SCENARIOS,
+    *dropped.SCENARIOS,
     *remote.SCENARIOS,
     *denials.SCENARIOS,
 )

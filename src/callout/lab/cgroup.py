@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from callout.lab import libc
 
 PROG_LOAD, LINK_CREATE = 5, 28  # enum bpf_cmd
-CGROUP_SOCK_ADDR = 18  # enum bpf_prog_type
-CONNECT4, CONNECT6 = 10, 11  # enum bpf_attach_type
+CGROUP_SKB, CGROUP_SOCK_ADDR = 8, 18  # enum bpf_prog_type
+EGRESS, CONNECT4, CONNECT6 = 1, 10, 11  # enum bpf_attach_type
 SET_RETVAL = 187  # helper, since Linux 5.18
 USER_IP4, USER_PORT = 4, 24  # offsets in struct bpf_sock_addr
 
@@ -90,12 +90,12 @@ def made() -> Iterator[str]:
 
 
 @contextmanager
-def attached(group: str, hook: int, program: bytes) -> Iterator[None]:
+def attached(group: str, hook: int, program: bytes, kind: int = CGROUP_SOCK_ADDR) -> Iterator[None]:
     """A program on a hook of a cgroup for the length of the block. Raises OSError."""
     code = ctypes.create_string_buffer(program, len(program))
     licence = ctypes.create_string_buffer(b"GPL")
     load = struct.pack(
-        "=IIQQIIQII16sII", CGROUP_SOCK_ADDR, len(program) // 8, ctypes.addressof(code),
+        "=IIQQIIQII16sII", kind, len(program) // 8, ctypes.addressof(code),
         ctypes.addressof(licence), 0, 0, 0, 0, 0, b"callout_lab", 0, hook,
     )  # fmt: skip
     loaded = bpf("bpf(BPF_PROG_LOAD)", PROG_LOAD, load)

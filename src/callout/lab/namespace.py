@@ -119,6 +119,11 @@ def firewall() -> str | None:
     return feed("nft", "-f", "-", text=TABLE.format(rules=""))
 
 
+def traffic_control() -> str | None:
+    """Need ``tc``: traffic control, in the tool and in the kernel."""
+    return feed("tc", "-batch", "-", text="qdisc replace dev lo root pfifo\nqdisc del dev lo root\n")
+
+
 def ipv6() -> str | None:
     """Need ``ipv6``: ::1 is there."""
     try:
@@ -153,6 +158,7 @@ def files() -> str | None:
 NEEDS: dict[str, Callable[[], str | None]] = {
     "ip": network,
     "nft": firewall,
+    "tc": traffic_control,
     "ipv6": ipv6,
     "sysctl": impatience,
     "tmpfs": files,

@@ -1,4 +1,4 @@
-"""The two programs that set up a network: ip(8) and nft(8).
+"""The programs that set up a network: ip(8), tc(8) and nft(8).
 
 Rule of this file: a tool is fed on its standard input, and what goes wrong is told in a few words.
 """
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from functools import cache
 
-PACKAGES = {"ip": "iproute2", "nft": "nftables"}
+PACKAGES = {"ip": "iproute2", "nft": "nftables", "tc": "iproute2"}
 
 
 @cache
