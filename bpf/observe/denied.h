@@ -24,11 +24,6 @@ static __always_inline void denied_by(s64 ret, u8 denier, u64 sk)
 		bpf_map_update_elem(&refusals, &sk, &value, BPF_ANY);
 }
 
-static __always_inline u64 socket_of(const struct socket *socket)
-{
-	return (u64)socket->sk;
-}
-
 /* Not inlined: as the type of a parameter the struct gets into the object's BTF, where user space reads its layout. */
 static __attribute__((noinline)) void submit_copy(struct copy *copy)
 {
@@ -75,7 +70,7 @@ SEC("fexit/security_socket_connect")
 int BPF_PROG(trampoline_lsm, struct socket *sock, void *address, int addrlen, int ret)
 {
 	check_copy(address, addrlen);
-	denied_by(ret, DENIER_LSM, socket_of(sock));
+	denied_by(ret, DENIER_LSM, (u64)sock->sk);
 	return 0;
 }
 
@@ -90,7 +85,7 @@ int BPF_PROG(trampoline_unix, struct sock *sock, struct sock *other, struct sock
 SEC("fexit/security_unix_may_send")
 int BPF_PROG(trampoline_unix_send, struct socket *sock, struct socket *other, int ret)
 {
-	denied_by(ret, DENIER_LSM, socket_of(sock));
+	denied_by(ret, DENIER_LSM, (u64)sock->sk);
 	return 0;
 }
 
