@@ -243,11 +243,18 @@ struct bpf_prog_array_item { struct bpf_prog *prog; } __kernel;
 struct bpf_prog_array { struct bpf_prog_array_item items[1]; } __kernel;
 struct cgroup_bpf { struct bpf_prog_array *effective[1]; } __kernel;
 struct kernfs_node { u64 id; } __kernel;
+struct cgroup_root { int hierarchy_id; } __kernel;
 struct cgroup {
+	int level;
 	struct kernfs_node *kn;
+	struct cgroup_root *root;
 	struct cgroup_bpf bpf;
 } __kernel;
-struct css_set { struct cgroup *dfl_cgrp; } __kernel;
+struct cgroup_subsys_state { struct cgroup *cgroup; } __kernel;
+struct css_set {
+	struct cgroup_subsys_state *subsys[1];
+	struct cgroup *dfl_cgrp;
+} __kernel;
 
 /* io_uring: a request begins with the command of its operation */
 enum { IORING_OP_CONNECT = 16, REQ_F_FIXED_FILE = 1 };

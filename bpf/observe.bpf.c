@@ -10,6 +10,7 @@
 
 #include "observe/peek.h"
 #include "observe/state.h"
+#include "observe/cgroup.h"
 #include "observe/narrow.h"
 #include "observe/caller.h"
 #include "observe/talk.h"

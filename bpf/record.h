@@ -32,6 +32,7 @@ enum PACKED record_kind {
 	RECORD_ATTEMPT = 1,
 	RECORD_COPY = 2,
 	RECORD_CALL = 3,
+	RECORD_CGROUP = 4,
 	RECORD_PACKET = 8,
 	RECORD_KINDS = 16, /* room for what is counted by kind */
 };
@@ -210,7 +211,7 @@ struct call {
 	boot_ns began DOC("entry of the call; of a wait its return; of the end, when the attempt began");
 	boot_ns ended DOC("return of the call; of the end, when it came");
 	boot_ns start DOC("start of the process (thread group leader)");
-	u64 cgroup DOC("cgroup v2 id of the caller");
+	u64 cgroup DOC("cgroup v2 id of the caller, or CGROUP_V1 and the v1 id where it is in the root of v2");
 	u64 cookie DOC("socket cookie, 0 if none was given yet");
 	u64 pointer DOC("user address of the sockaddr");
 	u64 sent DOC("of the end: bytes sent");
@@ -268,6 +269,14 @@ struct packet {
 	u8 data[4032] DOC("payload");
 };
 
+/* A cgroup that was made: its id is all that an attempt carries, and its directory may be gone when that is read. */
+struct new_cgroup {
+	enum record_kind kind DOC("first in every record");
+	u8 spare[7] DOC("always 0");
+	u64 id DOC("as in struct attempt");
+	char path[1024] DOC("from the root of its hierarchy; only the used part is sent");
+};
+
 /* Counters of one CPU. Attempts entered = submitted + withheld + lost + still under way. */
 struct cpu_counters {
 	u64 entered DOC("attempts seen at entry, after narrowing");
@@ -280,9 +289,18 @@ struct cpu_counters {
 	u64 lost[RECORD_KINDS] DOC("records lost by kind: the ring was full");
 };
 
+/* Marks the id of a cgroup v1: each hierarchy numbers its own, and kernfs never gets this far. */
+#define CGROUP_V1 (1ULL << 63)
+
 /* What to report at all; zero counts mean no restriction. Set before load, so what is unused costs nothing. */
 struct narrowing {
-	u64 cgroup DOC("cgroup v2 id, with everything below it; 0 for all");
+	u64 cgroups[16] DOC("cgroup v2 ids, each with everything below it");
+	u64 newer DOC("also what runs in cgroups with ids above this one: made later; 0: not");
+	u32 ncgroups;
+	u32 nhidden;
+	u32 v1 DOC("1 + number of the controller whose cgroup v1 counts for tasks in the root of v2; 0: none");
+	u32 v1_hierarchy DOC("number of its hierarchy");
+	u32 hidden[16] DOC("threads that are never reported: callout's own, which ask container runtimes");
 	u32 npids;
 	u32 nuids;
 	u32 nports;

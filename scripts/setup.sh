@@ -64,6 +64,8 @@ if [ "${1:-}" = --test ]; then
 	need tidy tidy
 	need chromium chromium
 	need chromedriver chromium-driver
+	need dockerd docker.io
+	need docker docker.io
 fi
 
 if [ ${#want[@]} -gt 0 ]; then

@@ -45,6 +45,7 @@ RANK = {name: rank for rank, (_, names) in enumerate(LAYERS) for name in names}
 
 # Packages of the middle layer do not know each other, apart from these.
 KNOWN = {
+    ("enrich", "capture"),  # where the cgroup hierarchies are mounted
     ("doctor", "capture"),  # it tries the very programs that capture loads
     ("doctor", "lab"),  # its self-test takes the lab's ways out
 }

@@ -22,7 +22,7 @@ static __always_inline void begin_record(struct attempt *r, struct task_struct *
 	r->kind = RECORD_ATTEMPT;
 	r->id = narrow.id_base + (c->entered++ << 10 | bpf_get_smp_processor_id());
 	r->began = bpf_ktime_get_boot_ns();
-	r->cgroup = task->cgroups->dfl_cgrp->kn->id;
+	r->cgroup = cgroup_of(task);
 	read_caller(r, task);
 }
 

@@ -96,7 +96,7 @@ static __attribute__((noinline)) int enter_call(u32 call, int fd, u64 first, u64
 		p->more = first;
 	}
 	p->call = call;
-	r->cgroup = task->cgroups->dfl_cgrp->kn->id;
+	r->cgroup = cgroup_of(task);
 	read_caller(r, task);
 	if (call == CALL_BIND) {
 		read_address(r, first, second);
@@ -254,7 +254,7 @@ static __attribute__((noinline)) int exit_wait(u32 call, s64 ret)
 	r->began = r->ended = bpf_ktime_get_boot_ns();
 	r->ret = ret;
 	r->flags |= FLAG_RETURNED;
-	r->cgroup = task->cgroups->dfl_cgrp->kn->id;
+	r->cgroup = cgroup_of(task);
 	read_caller(r, task);
 	read_known_ends(r, (void *)sk);
 	report_call(p, t, call);

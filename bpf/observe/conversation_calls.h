@@ -74,7 +74,7 @@ int socket_released(struct bpf_sock *ctx)
 		return 1;
 	if (task->flags & PF_EXITING)
 		r->flags |= FLAG_EXITING;
-	r->cgroup = task->cgroups->dfl_cgrp->kn->id;
+	r->cgroup = cgroup_of(task);
 	read_caller(r, task);
 	read_known_ends(r, (void *)sk);
 	talk_over(r, t, sk);

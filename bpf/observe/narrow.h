@@ -25,10 +25,19 @@ static __always_inline bool comm_wanted(void)
 /* At any level: in a cgroup namespace a path does not tell how deep the cgroup really is. */
 static __always_inline bool below_cgroup(void)
 {
+	if (narrow.newer && bpf_get_current_cgroup_id() > narrow.newer)
+		return true;
 #pragma clang loop unroll(disable)
-	for (int level = 0; level < 16; level++)
-		if (bpf_get_current_ancestor_cgroup_id(level) == narrow.cgroup)
-			return true;
+	for (int level = 0; level < 16; level++) {
+		u64 id = bpf_get_current_ancestor_cgroup_id(level);
+
+		if (!id)
+			return false;
+#pragma clang loop unroll(disable)
+		for (int i = 0; i < 16; i++)
+			if (i < narrow.ncgroups && narrow.cgroups[i] == id)
+				return true;
+	}
 	return false;
 }
 
@@ -40,7 +49,9 @@ static __always_inline bool caller_wanted(struct task_struct *task)
 		return false;
 	if (narrow.nuids && !ONE_OF(narrow.uids, narrow.nuids, 16, task->real_cred->uid.val))
 		return false;
-	if (narrow.cgroup && !below_cgroup())
+	if (narrow.nhidden && ONE_OF(narrow.hidden, narrow.nhidden, 16, (u32)task->pid))
+		return false;
+	if ((narrow.ncgroups || narrow.newer) && !below_cgroup())
 		return false;
 	if (narrow.ncomms && !comm_wanted())
 		return false;

@@ -10,19 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from callout.enrich import Enricher, Options
+from callout.enrich import Asking, Enricher, Options
 from callout.enrich.names import Names
 from callout.enrich.ripening import Ripening
+from callout.enrich.workload import Workloads
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch
     from callout.btf import Btf
 
-ENRICHERS: tuple[Callable[[Options], Enricher], ...] = (Names,)
+ENRICHERS: tuple[Callable[[Options], Enricher], ...] = (Workloads, Names)
 
 
 class Enrichment:
-    """A context manager: ``listeners`` go to the source, ``begin`` follows once it is entered."""
+    """A context manager, entered before the source: ``listeners`` and ``threads`` go to it, ``begin`` follows."""
 
     def __init__(
         self, options: Options | None = None, makers: Sequence[Callable[[Options], Enricher]] = ENRICHERS
@@ -32,6 +33,7 @@ class Enrichment:
         names = [part for part in self.parts if isinstance(part, Names)]
         waits = names and not options.related
         self._ripening = Ripening(names[0].greeted, names[0].add) if waits else None
+        self._asking = [part for part in self.parts if isinstance(part, Asking)]
 
     @property
     def listeners(self) -> dict[str, Callable[[Array], None]]:
@@ -54,6 +56,15 @@ class Enrichment:
         for part in self.parts:
             part.begin(btf)
 
+    def threads(self) -> frozenset[int]:
+        """Ids of the threads whose connections are our own, and not to be reported."""
+        return frozenset(thread for part in self._asking for thread in part.threads)
+
+    def settle(self) -> None:
+        """The trace ends: waits, within bounds, for what was asked."""
+        for part in self._asking:
+            part.settle()
+
     def add(self, batch: Batch) -> None:
         """Adds all columns."""
         if len(batch):
@@ -75,6 +86,8 @@ class Enrichment:
         return {name: size for part in self.parts for name, size in part.memory().items()}
 
     def __enter__(self) -> Enrichment:
+        for part in self._asking:
+            part.start()
         return self
 
     def __exit__(

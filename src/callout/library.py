@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from types import TracebackType
 
 from callout.batch import Batch
@@ -27,21 +28,25 @@ class trace:
     ) -> None:
         self._wanted = compile_wanted(narrowing or Narrowing(), filter, live=True)
         self._enrichment = Enrichment()
-        self._source = KernelSource(self._wanted.kernel, listeners=self._enrichment.listeners)
+        self._source = KernelSource(
+            self._wanted.kernel, listeners=self._enrichment.listeners, hidden=self._enrichment.threads
+        )
         self._seconds = seconds
         self.summary = Summary()
 
     def __enter__(self) -> trace:
-        self._source.__enter__()
-        self._enrichment.begin(self._source.btf)
+        with ExitStack() as stack:
+            stack.enter_context(self._enrichment)
+            stack.enter_context(self._source)
+            self._enrichment.begin(self._source.btf)
+            self._undo = stack.pop_all()
         self._stop = Stop(self._seconds)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._source.close()
-        self._enrichment.__exit__(kind, error, tb)
+        self._undo.__exit__(kind, error, tb)
 
     def stop(self) -> None:
         """Ends the iteration after what is already recorded."""

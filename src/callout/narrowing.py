@@ -25,7 +25,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Narrowing:
-    """Which attempts to report; None: all. ``families``: AF_ numbers; ``outcome``: success or failure."""
+    """Which attempts to report; None: all. ``families``: AF_ numbers; ``outcome``: success or failure.
+
+    ``below``: cgroup ids, each with all below it; ``newer``: also what runs in cgroups with greater ids, which are
+    made later (0: not).
+    """
 
     pids: frozenset[int] | None = None
     uids: frozenset[int] | None = None
@@ -35,6 +39,8 @@ class Narrowing:
     outcome: str | None = None
     cgroup: str | None = None
     phases: bool = False
+    below: tuple[int, ...] = ()
+    newer: int = 0
 
     def check(self) -> None:
         """Raises UsageError where a value is out of range or there are more than the kernel side takes."""

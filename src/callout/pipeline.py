@@ -108,11 +108,14 @@ def flow(
     began = time.monotonic()
     room = stop.count
     patterns = Patterns()
+    ending = False
 
     def known(batch: Batch) -> Iterator[Batch]:
         if len(batch):
             if enrichment is not None:
                 enrichment.add(batch)
+                if ending:
+                    enrichment.settle()
             patterns.mark(batch)
         yield from (batch,) if enrichment is None else enrichment.ripe(batch)
 
@@ -140,6 +143,7 @@ def flow(
                 yield passing(batch)
             if room == 0 or stop.now():
                 break
+        ending = True
         last = (batch for whole in source.finish(summary) for batch in known(whole))
         for batch in chain(last, () if enrichment is None else enrichment.rest()):
             if len(batch := passing(batch)):

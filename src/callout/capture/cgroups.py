@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from callout.errors import NotPermittedError, UsageError
 
@@ -20,7 +21,35 @@ def hierarchy(mounts: str | None = None) -> str | None:
     for line in (mounts if mounts is not None else Path("/proc/self/mounts").read_text()).splitlines():
         fields = line.split()
         if len(fields) > 2 and fields[2] == "cgroup2":
-            return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[1])  # proc_mounts(5)
+            return unescaped(fields[1])
+    return None
+
+
+def unescaped(path: str) -> str:
+    """A path as /proc/self/mounts has it; see proc_mounts(5)."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
+
+
+class Old(NamedTuple):
+    """A cgroup v1 hierarchy: one of its controllers, its number and its mount point."""
+
+    controller: str
+    number: int
+    mount: str
+
+
+def old() -> Old | None:
+    """The cgroup v1 hierarchy that tells containers apart: one that every runtime uses. None where v2 is alone."""
+    try:
+        rows = [line.split() for line in Path("/proc/cgroups").read_text().splitlines()]
+    except FileNotFoundError:
+        return None
+    numbers = {row[0]: int(row[1]) for row in rows if row[1].isdigit()}
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for controller in ("pids", "memory", "devices"):
+        for fields in mounts if numbers.get(controller) else ():  # 0: not mounted, or in v2
+            if fields[2] == "cgroup" and controller in fields[3].split(","):
+                return Old(controller, numbers[controller], unescaped(fields[1]))
     return None
 
 

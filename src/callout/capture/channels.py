@@ -17,7 +17,7 @@ from callout._native import ffi, lib
 from callout.batch import Array
 from callout.btf import Btf
 from callout.capture.kinds import Lane
-from callout.capture.tiers import CONVERSATION, NAMES, Program
+from callout.capture.tiers import CGROUPS, CONVERSATION, NAMES, Program
 
 Handler: TypeAlias = Callable[[Any], None]
 
@@ -25,7 +25,9 @@ ATTEMPT = "RECORD_ATTEMPT"
 ROOM = 16384  # attempts of one drain: 5 MiB
 RING = "ring"  # the one that the reader sleeps on; all others are emptied whenever it wakes, every 100 ms at least
 PACKETS = "packets"
-RINGS = {RING: 16 << 20, PACKETS: 2 << 20}  # bytes, where a kind that comes through it is wanted
+NEW_CGROUPS = "cgroup_ring"
+# bytes, where a kind that comes through it is wanted
+RINGS = {RING: 16 << 20, PACKETS: 2 << 20, NEW_CGROUPS: 256 << 10}
 
 
 class Channel(NamedTuple):
@@ -50,6 +52,7 @@ CHANNELS = (
     Channel("RECORD_COPY", "copy"),
     Channel("RECORD_CALL", "call", loss="related calls lost", programs=CONVERSATION, maps=("talks",)),
     Channel("RECORD_PACKET", "packet", PACKETS, 1024, "data", "packets with names lost", NAMES, ("hellos",)),
+    Channel("RECORD_CGROUP", "new_cgroup", NEW_CGROUPS, 256, "path", "cgroups lost", CGROUPS),
 )
 
 

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from callout._native import lib
+from callout._native import ffi, lib
 from callout.btf import Layout
-from callout.capture.cgroups import path_of
+from callout.capture.cgroups import old, path_of
 from callout.narrowing import Narrowing
 
 FAMILY_BITS = {2: 1, 10: 2, 0: 4}  # as narrow.h tests them
+SUBSYSTEMS = 32  # enum cgroup_subsys_id has fewer
 
 
-def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
-    """The read-only configuration of the BPF programs, filled by member name."""
+def constants_for(narrowing: Narrowing, layout: Layout, hidden: Iterable[int] = ()) -> np.ndarray[Any, Any]:
+    """The read-only configuration of the BPF programs, filled by member name. ``hidden``: threads to leave out."""
     value = np.zeros(1, layout.dtype)
     row = value[0]
     for name, numbers in (
@@ -33,6 +35,16 @@ def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
     ):
         row[name][: len(numbers)] = numbers
         row["n" + name] = len(numbers)
+    below = [*narrowing.below]
+    if narrowing.cgroup:
+        # the id of a cgroup is the inode number of its directory (kernfs)
+        below.append(os.stat(path_of(narrowing.cgroup)).st_ino)
+    row["cgroups"][: len(below)], row["ncgroups"] = below, len(below)
+    row["newer"] = narrowing.newer
+    threads = sorted(hidden)
+    row["hidden"][: len(threads)], row["nhidden"] = threads, len(threads)
+    if (hierarchy := old()) and (number := number_of(hierarchy.controller)) is not None:
+        row["v1"], row["v1_hierarchy"] = number + 1, hierarchy.number
     for i, comm in enumerate(sorted(narrowing.comms or ())):
         row["comms"][i] = np.frombuffer(os.fsencode(comm)[:15].ljust(16, b"\0"), "<u8")
     row["ncomms"] = len(narrowing.comms or ())
@@ -47,7 +59,12 @@ def constants_for(narrowing: Narrowing, layout: Layout) -> np.ndarray[Any, Any]:
         lib.co_has_tracepoint(name) for name in (b"io_uring_submit_req", b"io_uring_submit_sqe")
     )
     row["id_base"] = secrets.randbits(12) << 41
-    if narrowing.cgroup:
-        # the id of a cgroup is the inode number of its directory (kernfs)
-        row["cgroup"] = os.stat(path_of(narrowing.cgroup)).st_ino
     return value
+
+
+def number_of(controller: str) -> int | None:
+    """The number of a cgroup controller in the running kernel."""
+    for number in range(SUBSYSTEMS):
+        if ffi.string(lib.co_enum_name(b"cgroup_subsys_id", number)) == f"{controller}_cgrp_id".encode():
+            return number
+    return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -60,6 +60,7 @@ class KernelSource:
     ``related``: also rows for the calls around the attempts (``capture.conversation``). ``listeners``: who takes
     records of other kinds (``channels``), by kind; their programs are loaded only then. What a record says is true
     for the attempts that come after it: each batch is handed out after the records that were ready by then.
+    ``hidden``: gives the threads that are not reported, when programs are loaded.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class KernelSource:
         urgent: bool = False,
         related: bool = False,
         listeners: Mapping[str, Handler] | None = None,
+        hidden: Callable[[], Iterable[int]] = tuple,
     ) -> None:
         self.narrowing = narrowing or Narrowing()
         self.narrowing.check()
@@ -78,6 +80,7 @@ class KernelSource:
         self._urgent = urgent
         self._related = related
         self._listeners = dict(listeners or {})
+        self._hidden = hidden
         self._nice: int | None = None
         self.tier: Tier | None = None
         self.states: list[ProgramState] = []
@@ -107,7 +110,7 @@ class KernelSource:
         self._attempts = self._nothing
         self._calls: list[Array] = []
         self._decoder.warm(np.zeros(2, self.layout.dtype))
-        constants = constants_for(self.narrowing, btf.layout("narrowing"))
+        constants = constants_for(self.narrowing, btf.layout("narrowing"), self._hidden())
         constants["conversation"] = self._related
         declared = {name: None for channel in self._channels for name in channel.maps}
         sizes = {**declared, **{name: RINGS[name] for name in rings}, RING: self._ring}

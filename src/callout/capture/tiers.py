@@ -140,6 +140,11 @@ SOCKET_PROGRAMS = (
 LEFTOVER = Program("leftover_calls", "iter/task", "calls that are still blocked when a trace ends")
 ESSENTIAL = frozenset({"socket_state"})
 
+# For whoever wants to know what a cgroup id means (enrich.workload).
+CGROUPS = (
+    Program("cgroup_made", "tp_btf/cgroup_mkdir", "paths of cgroups that are gone when they are asked for"),
+)
+
 # -e network: loaded only then. Of a wait only the return is seen.
 TOLD = {
     "socket": "new sockets",

@@ -96,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
                 urgent=True,
                 related=bool(args.events),
                 listeners=enrichment.listeners,
+                hidden=enrichment.threads,
             )
             source = stack.enter_context(live)
             enrichment.begin(live.btf)

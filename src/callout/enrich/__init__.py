@@ -7,7 +7,7 @@ live sources: recorded rows have these columns already.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch
@@ -53,4 +53,22 @@ class Enricher(Protocol):
 
     def close(self) -> None:
         """Lets go of threads and connections."""
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """What an enricher has beside that if it asks others, such as container runtimes."""
+
+    def start(self) -> None:
+        """Starts the threads that ask; before programs are loaded."""
+        ...
+
+    @property
+    def threads(self) -> frozenset[int]:
+        """Their ids: what they do is left out of the trace."""
+        ...
+
+    def settle(self) -> None:
+        """Waits for open answers, at the end of a trace: a second or two at most, however often it is called."""
         ...

@@ -147,17 +147,18 @@ class Events:
             raise
 
     def __iter__(self) -> Iterator[Container]:
-        while True:
-            try:
-                line = self._answer.readline(LONGEST)
-            except (OSError, ValueError, http.client.HTTPException):
-                return  # closed here or there
-            if not line:
-                return
-            if found := event(line, self.runtime):
-                yield found
+        with self._answer, self._sock:
+            while line := self._line():
+                if found := event(line, self.runtime):
+                    yield found
+
+    def _line(self) -> bytes:
+        try:
+            return self._answer.readline(LONGEST)
+        except (OSError, ValueError, http.client.HTTPException):
+            return b""  # closed here or there
 
     def close(self) -> None:
-        """Ends the stream."""
+        """Ends the stream: whoever waits for it wakes up, and closes it."""
         with suppress(OSError):  # the daemon was first
             self._sock.shutdown(socket.SHUT_RDWR)

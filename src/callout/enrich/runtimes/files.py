@@ -29,14 +29,16 @@ def read(path: str, owner: int) -> Any:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with open(fd, "rb") as file:
+    try:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode) or about.st_uid not in (0, owner) or about.st_size > MOST:
             return None
-        try:
+        with open(fd, "rb", closefd=False) as file:
             return json.loads(file.read(MOST))
-        except (OSError, ValueError):
-            return None  # written at this moment
+    except (OSError, ValueError):
+        return None  # written at this moment
+    finally:
+        os.close(fd)
 
 
 def bundle(state: str, identifier: str) -> Container | None:

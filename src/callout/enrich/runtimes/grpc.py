@@ -89,7 +89,7 @@ def exchange(
             raise Unanswered(f"{path}: closed during {method}")
         for event in http.receive_data(data):
             if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
-                told.update(event.headers)
+                told.update({str(name): str(value) for name, value in event.headers})
             elif isinstance(event, h2.events.DataReceived):
                 got += event.data
                 http.acknowledge_received_data(event.flow_controlled_length, stream)

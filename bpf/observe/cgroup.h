@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Which cgroup a task is in, and what a new cgroup is called. */
+
+/*
+ * On hosts with cgroup v1, containers of some runtimes have no cgroup v2 of their own: their tasks are in its root.
+ * Then it is the cgroup of one controller that tells them apart.
+ */
+static __always_inline u64 cgroup_of(struct task_struct *task)
+{
+	struct cgroup *cgroup = task->cgroups->dfl_cgrp;
+	struct cgroup_subsys_state *css = NULL;
+
+	if (narrow.v1 && !cgroup->level) {
+		bpf_probe_read_kernel(&css, sizeof(css),
+				      (void *)&task->cgroups->subsys + (narrow.v1 - 1) * sizeof(void *));
+		if (css) {
+			struct cgroup *old = PEEK(struct cgroup_subsys_state, css, cgroup);
+
+			if (PEEK(struct cgroup, old, level) > 0) {
+				struct kernfs_node *kn = PEEK(struct cgroup, old, kn);
+
+				return CGROUP_V1 | PEEK(struct kernfs_node, kn, id);
+			}
+		}
+	}
+	return cgroup->kn->id;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 << 10);
+} cgroup_ring SEC(".maps");
+
+/* Filled under the lock that mkdir's tracepoint holds (trace_cgroup_path_lock), so nothing comes between. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct new_cgroup);
+} new_cgroups SEC(".maps");
+
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(cgroup_made, struct cgroup *cgroup, const char *path)
+{
+	int hierarchy = cgroup->root->hierarchy_id; /* that of v2 is 0 */
+	struct cpu_counters *c = count();
+	struct new_cgroup *r;
+	u32 zero = 0;
+	s64 length;
+
+	if (hierarchy && !(narrow.v1 && hierarchy == narrow.v1_hierarchy))
+		return 0;
+	r = bpf_map_lookup_elem(&new_cgroups, &zero);
+	if (!r || !c)
+		return 0;
+	r->kind = RECORD_CGROUP;
+	r->id = cgroup->kn->id | (hierarchy ? CGROUP_V1 : 0);
+	length = bpf_probe_read_kernel_str(r->path, sizeof(r->path), path);
+	if (length < 0 || length > sizeof(r->path))
+		return 0;
+	if (bpf_ringbuf_output(&cgroup_ring, r, __builtin_offsetof(struct new_cgroup, path) + length, BPF_RB_NO_WAKEUP))
+		c->lost[RECORD_CGROUP]++;
+	return 0;
+}

@@ -1,0 +1,196 @@
+"""Container, pod, unit and slice of an attempt, by the cgroup that its process was in.
+
+Rule of this file: a cgroup becomes one ``Workload``, made once and made anew only when something was learned
+about its container; a row costs the look-up of a code. A container is asked for as soon as its cgroup is made,
+so that one that lives for a moment has its name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from callout.batch import Coded
+from callout.capture.cgroups import hierarchy, old
+from callout.enrich.cgroup_paths import Home, home
+from callout.enrich.cgroups import Cgroups
+from callout.enrich.container import Container
+from callout.enrich.registry import Registry
+from callout.enrich.runtimes.sources import Question, sources
+
+if TYPE_CHECKING:
+    from callout.batch import Array, Batch, Column
+    from callout.btf import Btf
+    from callout.enrich import Options
+
+KEPT = 65536  # workloads
+SETTLE = 1.5  # seconds that the beginning and the end of a trace wait for answers at most
+PATH_BYTES, WORK_BYTES, CONTAINER_BYTES = 400, 400, 2000  # measured with sys.getsizeof on a Docker host
+RECORD = "RECORD_CGROUP"
+USER = re.compile(r"/user-(\d+)\.slice/")
+
+
+class Workload(NamedTuple):
+    """What a cgroup says and what its runtime says, together."""
+
+    path: str
+    home: Home
+    container: Container | None
+
+
+def runtime(work: Workload) -> str | None:
+    """The path knows best: Docker's API is also served by Podman."""
+    return work.home.runtime or (work.container.runtime if work.container else None)
+
+
+def of_container(member: str) -> Callable[[Workload], Any]:
+    """A column of what the runtime said; None for what is empty."""
+    return lambda work: (getattr(work.container, member) or None) if work.container else None
+
+
+def of_pod(member: str) -> Callable[[Workload], Any]:
+    """A column of what the runtime said of the pod."""
+    return lambda work: (
+        (getattr(work.container.pod, member) or None) if work.container and work.container.pod else None
+    )
+
+
+def is_pod(work: Workload) -> bool:
+    """Whether it is in a pod of Kubernetes."""
+    return bool(work.home.pod or (work.container and work.container.pod))
+
+
+COLUMNS: dict[str, Callable[[Workload], Any]] = {
+    "container.id": lambda work: work.home.container,
+    "container.name": of_container("name"),
+    "container.image.name": of_container("image"),
+    "container.runtime": runtime,
+    "container.labels": of_container("labels"),
+    "orchestrator.type": lambda work: "kubernetes" if is_pod(work) else None,
+    "orchestrator.namespace": of_pod("namespace"),
+    "orchestrator.resource.id": lambda work: work.home.pod or of_pod("uid")(work),
+    "orchestrator.resource.name": of_pod("name"),
+    "orchestrator.resource.type": lambda work: "pod" if is_pod(work) else None,
+    "orchestrator.resource.label": lambda work: pairs(of_pod("labels")(work)),
+    "service.name": lambda work: work.home.unit,
+    "connect.slice": lambda work: work.home.slice,
+    "connect.cgroup": lambda work: work.path,
+}
+
+
+def pairs(labels: dict[str, str] | None) -> list[str] | None:
+    """Labels as ECS has them: a list of `key:value`."""
+    return [f"{key}:{value}" for key, value in sorted(labels.items())] if labels else None
+
+
+class Workloads:
+    """The enricher. ``start`` before programs are loaded, so that ``threads`` can be left out of the trace."""
+
+    kinds: tuple[str, ...] = (RECORD,)
+
+    def __init__(
+        self, options: Options, registry: Registry | None = None, cgroups: Cgroups | None = None
+    ) -> None:
+        self.cgroups = cgroups or Cgroups(hierarchy(), getattr(old(), "mount", None))
+        self.registry = registry or Registry(sources(os.environ))
+        self._known: OrderedDict[int, tuple[int, Workload | None]] = OrderedDict()
+        self._end: float | None = None
+
+    def start(self) -> None:
+        """Begins to ask the runtimes of this host."""
+        self.registry.start()
+
+    @property
+    def threads(self) -> frozenset[int]:
+        """Thread ids that connect to runtimes."""
+        return self.registry.threads
+
+    def begin(self, btf: Btf) -> None:
+        """Waits a moment for the names of the containers that there are."""
+        self.registry.settle(SETTLE)
+
+    def feed(self, kind: str, records: Array) -> None:
+        """Cgroups that were made: their containers are asked for before anything runs in them."""
+        for identifier, path in zip(records["id"].tolist(), records["path"].tolist(), strict=True):
+            text = os.fsdecode(path.partition(b"\0")[0])
+            self.cgroups.made(identifier, text)
+            self._ask(text)
+
+    def add(self, batch: Batch) -> None:
+        """The columns of COLUMNS. Cgroups are looked up now, what the runtimes said when a column is asked for."""
+        key = batch.key("cgroup")
+        assert isinstance(key, Coded)
+        codes, identifiers = key.codes, list(key.values)
+        for identifier in identifiers:
+            if identifier not in self._known:
+                self.work(identifier)
+
+        def later(value: Callable[[Workload], Any]) -> Callable[[], Column]:
+            return lambda: dense(codes, [work and value(work) for work in map(self.work, identifiers)])
+
+        for name, value in COLUMNS.items():
+            batch.add(name, later(value))
+
+    def work(self, identifier: int) -> Workload | None:
+        """What is known about a cgroup now; None for one that was gone before it was seen."""
+        changes = self.registry.changes
+        known = self._known.get(identifier)
+        if known and known[0] == changes:
+            return known[1]
+        path = self.cgroups.path(identifier)
+        found = None
+        if path is not None:
+            place = home(path)
+            if place.container and known is None:
+                self._ask(path)
+            found = Workload(path, place, self.registry.get(place.container) if place.container else None)
+        self._known[identifier] = changes, found
+        if len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        return found
+
+    def settle(self) -> None:
+        """At the end of a trace: waits for open questions, SETTLE seconds in all."""
+        now = time.monotonic()
+        self._end = self._end or now + SETTLE
+        self.registry.settle(max(0.0, self._end - now))
+
+    def memory(self) -> dict[str, int]:
+        """Bytes, estimated from numbers."""
+        return {
+            "cgroups": PATH_BYTES * len(self.cgroups) + WORK_BYTES * len(self._known),
+            "containers": CONTAINER_BYTES * len(self.registry),
+        }
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self.registry.close()
+
+    def _ask(self, path: str) -> None:
+        place = home(path)
+        if place.container:
+            owner = USER.search(path + "/")
+            self.registry.want(Question(place.container, place.runtime, int(owner[1]) if owner else None))
+
+
+def dense(codes: Array, values: Sequence[Any]) -> Coded:
+    """A column from codes into values of which some are equal, or None."""
+    numbers: dict[Any, int] = {}
+    kept: list[Any] = []
+    places = np.empty(len(values), np.int32)
+    for i, value in enumerate(values):
+        if value is None:
+            places[i] = -1
+            continue
+        key = value if isinstance(value, str) else repr(value)
+        if key not in numbers:
+            numbers[key] = len(kept)
+            kept.append(value)
+        places[i] = numbers[key]
+    return Coded(places[codes], kept)
