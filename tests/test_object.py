@@ -117,7 +117,9 @@ def test_programs_and_tiers_name_each_other(data: bytes) -> None:
     """In both directions, each with the section that says where libbpf attaches it."""
     groups = chain.from_iterable((tier.programs, tier.evidence) for tier in tiers.TIERS)
     everything = list(
-        chain(tiers.SOCKET_PROGRAMS, [tiers.LEFTOVER], tiers.CONVERSATION, tiers.CGROUPS, tiers.NAMES, *groups)
+        chain(
+            tiers.SOCKET_PROGRAMS, [tiers.LEFTOVER], tiers.CONVERSATION, tiers.CGROUPS, tiers.NAMES, *groups
+        )
     )
     listed = {p.name: p.hook for p in everything}
     assert len(listed) == len(everything)
