@@ -34,6 +34,7 @@ def test_add_counts_rows_attempts_and_verdicts() -> None:
         "related": 0,
         "lost": 0,
         "withheld": 0,
+        "late": 0,
         "hidden": 0,
         "habits": {},
         "verdicts": {"refused": 2, "timed_out": 1, "pending": 1, "established": 2},
@@ -89,6 +90,7 @@ def test_lines_of_everything() -> None:
         rows=4,
         lost=3_000,
         withheld=12,
+        late=2,
         hidden=5,
         habits=Counter(nscd=1_200, address_sort_probe=70, happy_eyeballs_loser=1),
         verdicts=Counter(established=1_000_000, refused=20, timed_out=300, pending=1, associated=7),
@@ -101,6 +103,7 @@ def test_lines_of_everything() -> None:
         "not shown: 5 by filter or count, 12 in the kernel",
         "not shown: 1,271 client habits (see --all): 1,200 nscd,",
         "  70 address_sort_probe, 1 happy_eyeballs_loser",
+        "of the rows 2 tell what came later of an attempt that had succeeded",
         "not followed to the end: 4 missed",
         "LOST 3,000 attempts: what is shown is incomplete",
     ]

@@ -31,10 +31,11 @@ class Summary:
     ``hidden`` were kept back here, by the filter or because they came after the last row asked for;
     ``habits`` too, by the name of each, because they are client habits that are no failures;
     ``withheld`` were kept back by the kernel side; ``lost`` were seen but never got here, or could not be
-    written. ``extra`` counts whatever else a source could not follow, by its own words (``orphaned``: the
+    written. ``late``: rows, among those before, that tell what came later of an attempt that had a row already.
+    ``extra`` counts whatever else a source could not follow, by its own words (``orphaned``: the
     kernel side gave them up). ``seconds`` is how long the run took.
 
-    At the end of a run ``attempts = rows - extra rows - related + hidden + habits + withheld + lost + orphaned``.
+    At the end of a run ``attempts = rows - extra rows - related - late + hidden + habits + withheld + lost + orphaned``.
     Attempts that are still under way then are rows too, with the verdict `pending`.
     """
 
@@ -43,6 +44,7 @@ class Summary:
     related: int = 0
     lost: int = 0
     withheld: int = 0
+    late: int = 0
     hidden: int = 0
     habits: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -83,6 +85,7 @@ class Summary:
             "related": self.related,
             "lost": self.lost,
             "withheld": self.withheld,
+            "late": self.late,
             "hidden": self.hidden,
             "habits": dict(self.habits.most_common()),
             "verdicts": dict(self.by_gravity()),
@@ -116,6 +119,9 @@ class Summary:
             many = "a client habit" if number == 1 else f"{number:,} client habits"
             parts = [(f"{count:,} {name}", "") for name, count in self.habits.most_common()]
             lines += _wrap(f"not shown: {many} (see --all): ", parts, width, color)
+        if self.late:
+            many = "1 tells" if self.late == 1 else f"{self.late:,} tell"
+            lines.append(f"of the rows {many} what came later of an attempt that had succeeded")
         if self.extra:
             told = ", ".join([f"{count:,} {what}" for what, count in self.extra.items()])
             lines.append(paint(f"not followed to the end: {told}", "yellow", color))

@@ -327,7 +327,7 @@ def balanced(path: Path) -> dict[str, Any]:
     """The totals of a run that has ended, none of its attempts missing."""
     totals: dict[str, Any] = json.loads(path.read_text())
     gone = totals["withheld"] + totals["lost"] + totals["extra"].get("orphaned", 0)
-    assert totals["attempts"] == totals["rows"] + totals["hidden"] + gone, totals
+    assert totals["attempts"] == totals["rows"] - totals["late"] + totals["hidden"] + gone, totals
     return totals
 
 
@@ -349,6 +349,23 @@ def test_no_attempt_is_missing_from_the_totals(tmp_path: Path, options: list[str
         assert go(actor) == 0
         assert len(finish(tracer)[0]) == rows
     assert balanced(summary)["rows"] == rows
+
+
+def test_late_rows_are_no_attempts(tmp_path: Path) -> None:
+    """Nobody listens on the port; the error comes with the datagram, after the attempt was told."""
+    actor = python(
+        "import socket\nheld = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nheld.bind(('127.0.0.1', 0))\n"
+        "port = held.getsockname()[1]\nheld.close()\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "s.connect(('127.0.0.1', port))\ns.send(b'')\n"
+    )
+    summary = tmp_path / "summary"
+    with traced(tmp_path, "-o", "ndjson", "-p", str(actor.pid), "--summary", str(summary)) as tracer:
+        assert go(actor) == 0
+        rows, err = finish(tracer)
+    assert [row["connect"]["verdict"] for row in rows] == ["associated", "refused"]
+    totals = balanced(summary)
+    assert (totals["attempts"], totals["rows"], totals["late"], totals["extra"]) == (1, 2, 1, {})
+    assert "of the rows 1 tells what came later of an attempt that had succeeded" in err.splitlines()
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

@@ -187,6 +187,7 @@ class KernelSource:
         summary.attempts = after.entered - after.joined
         summary.lost = after.lost
         summary.withheld = after.withheld
+        summary.late = self._decoder.associations.rows
         summary.extra = {
             name: number
             for name, number in (
@@ -195,7 +196,6 @@ class KernelSource:
                 ("missed", sum(counters.missed.values())),
                 ("phases lost", after.lost_phases),
                 *after.lost_others.items(),
-                ("late", self._decoder.associations.rows),
             )
             if number
         }
