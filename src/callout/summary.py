@@ -35,7 +35,8 @@ class Summary:
     ``extra`` counts whatever else a source could not follow, by its own words (``orphaned``: the
     kernel side gave them up). ``seconds`` is how long the run took.
 
-    At the end of a run ``attempts = rows - extra rows - related - late + hidden + habits + withheld + lost + orphaned``.
+    At the end of a run
+    ``attempts = rows - extra rows - related - late + hidden + habits + withheld + lost + orphaned``.
     Attempts that are still under way then are rows too, with the verdict `pending`.
     """
 
