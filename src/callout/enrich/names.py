@@ -110,7 +110,9 @@ class Names:
         keys["ip"], keys["transport"] = ips.codes, transports.codes
         keys["process"], keys["cgroup"] = processes.codes, cgroups.codes
         keys["netns"] = plain(batch.column("connect.netns"))
-        keys["port"] = ports.data if ports.valid is None else np.where(ports.valid, ports.data.astype(np.int64), -1)
+        keys["port"] = (
+            ports.data if ports.valid is None else np.where(ports.valid, ports.data.astype(np.int64), -1)
+        )
         codes, first = distinct(keys)
         aims = [
             Aim(
