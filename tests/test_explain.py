@@ -96,9 +96,10 @@ Sources
             """\
 tcp_refused · a scenario of the laboratory
 
-    Nobody listens.
+    Nobody listens: RST.
 
-    family  tcp
+    kind   tcp
+    about  AF_INET, connect
 
 Its attempts
 

@@ -46,12 +46,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture(scope="module", params=["file", "http"])
-def base(request: pytest.FixtureRequest, written: Path) -> Iterator[str]:
-    """The site's address, as files and behind a server of our own on loopback."""
-    if request.param == "file":
-        yield written.as_uri() + "/"
-        return
+@pytest.fixture(scope="module")
+def served(written: Path) -> Iterator[str]:
+    """The site's address behind a server of our own on loopback."""
     handler = functools.partial(Quiet, directory=str(written))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -59,6 +56,19 @@ def base(request: pytest.FixtureRequest, written: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_address[1]}/"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def base(request: pytest.FixtureRequest, written: Path) -> str:
+    """The site's address: as files, or as `served` where a test asks for that too."""
+    if getattr(request, "param", "file") == "file":
+        return written.as_uri() + "/"
+    address: str = request.getfixturevalue("served")
+    return address
+
+
+BOTH = pytest.mark.parametrize("base", ["file", "http"], indirect=True)
+SERVED = pytest.mark.parametrize("base", ["http"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +140,7 @@ def ground(browser: Any) -> str:
     return color
 
 
+@BOTH
 def test_search_finds_and_leads_there(page: Any) -> None:
     from selenium.webdriver.common.keys import Keys
 
@@ -180,6 +191,7 @@ def test_search_says_when_there_is_nothing(page: Any) -> None:
     assert page.find_element("id", "results").text == "Nothing found."
 
 
+@BOTH
 def test_colours_follow_the_system_and_the_reader(page: Any) -> None:
     light = ground(page)
     scheme(page, "dark")
@@ -198,6 +210,7 @@ def test_colours_follow_the_system_and_the_reader(page: Any) -> None:
     assert ground(page) == light
 
 
+@BOTH
 def test_every_kind_of_page_at_every_width(page: Any, base: str) -> None:
     """No complaint in the console (the fixture looks), nothing from elsewhere, nothing wider than the screen."""
     for path in CHOSEN:
@@ -213,9 +226,8 @@ def test_every_kind_of_page_at_every_width(page: Any, base: str) -> None:
             assert used <= room, f"{path} is {used} wide on a screen of {width}"
 
 
-def test_every_link_of_the_first_page_opens(page: Any, base: str) -> None:
-    if base.startswith("file"):
-        pytest.skip("Chromium lets no script ask for files; tests/test_site.py looks at the same links")
+@SERVED  # Chromium lets no script ask for files; tests/test_site.py looks at all links there
+def test_every_link_of_the_first_page_opens(page: Any) -> None:
     broken = page.execute_async_script(
         """
         const done = arguments[0];

@@ -142,6 +142,7 @@ ERRNO_TABLE = {
         "ENOENT",
         "ENOTDIR",
         "ELOOP",
+        "ENAMETOOLONG",
         "ENOPROTOOPT",
         "ENONET",
         "EPROTO",

@@ -52,6 +52,7 @@ BY_ERRNO_UNIX = {
     errno.ENOENT: "unix_no_path",
     errno.ENOTDIR: "unix_no_path",
     errno.ELOOP: "unix_no_path",
+    errno.ENAMETOOLONG: "unix_no_path",
     errno.ECONNREFUSED: "unix_no_listener",
     errno.EAGAIN: "unix_backlog_full",
     errno.EACCES: "unix_permission",

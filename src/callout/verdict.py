@@ -52,6 +52,7 @@ BY_ERRNO = {
     errno.ENOENT: "unreachable",
     errno.ENOTDIR: "unreachable",
     errno.ELOOP: "unreachable",
+    errno.ENAMETOOLONG: "unreachable",
     errno.ECONNRESET: "reset",
     errno.EPERM: "denied",
     errno.EACCES: "denied",

@@ -85,7 +85,7 @@ def write_site(args: argparse.Namespace) -> int:
     from callout.cli.streams import say
 
     count = site.write(whole(), args.html)
-    say(f"callout: {count} pages; begin with {args.html / 'index.html'}")
+    say(f"{count} pages; begin with {args.html / 'index.html'}")
     return 0
 
 

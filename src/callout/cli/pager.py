@@ -1,6 +1,7 @@
 """Long text on a terminal goes through the user's pager, as with man(1) and git(1).
 
-Rule of this file: only on a terminal, and only what does not fit on one screen. ``PAGER`` empty or ``cat`` means none.
+Rule of this file: only where both output and keyboard are a terminal, and only what does not fit on one screen.
+``PAGER`` empty or ``cat`` means none.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 
 from callout.cli.streams import is_terminal
 
@@ -17,7 +19,7 @@ LESS = "FRX"  # quit where it fits, keep colours, leave the text on the screen: 
 
 def show(text: str) -> None:
     """Prints ``text``, through a pager where that helps. A pager that cannot be started is not missed."""
-    if is_terminal() and text.count("\n") >= shutil.get_terminal_size().lines and (command := pager()):
+    if is_watched() and text.count("\n") >= shutil.get_terminal_size().lines and (command := pager()):
         try:
             with subprocess.Popen(
                 command, stdin=subprocess.PIPE, env={"LESS": LESS, **os.environ}, text=True, encoding="utf-8"
@@ -27,6 +29,11 @@ def show(text: str) -> None:
         except OSError:
             pass  # as without a pager
     print(text, end="")
+
+
+def is_watched() -> bool:
+    """Whether somebody can read and turn the pages."""
+    return is_terminal() and sys.stdin is not None and sys.stdin.isatty()
 
 
 def pager() -> list[str]:

@@ -18,9 +18,11 @@ def scenes() -> list[Scene]:
         Scene(
             scenario.name,
             scenario.family,
-            scenario.summary,
+            scenario.sentence.removesuffix("."),
             tuple(seen for expected in scenario.expected for seen in attempts(expected)),
             scenario.requirements,
+            scenario.address_families,
+            scenario.entries,
         )
         for scenario in SCENARIOS
     ]

@@ -19,6 +19,7 @@ from callout.lab import (
     dropped,
     fastopen,
     firewall,
+    icmp,
     ipv6,
     limits,
     mptcp,
@@ -54,6 +55,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *firewall.SCENARIOS,
     *dropped.SCENARIOS,
     *remote.SCENARIOS,
+    *icmp.SCENARIOS,
     *denials.SCENARIOS,
 )
 

@@ -3,20 +3,18 @@
 TCP takes no notice of a lost SYN or a lost answer: it tries again until its time is up, and blames the network.
 
 Rule of this file: each has a network of its own (``alone``), which it sets up itself.
-Behaviour: tc(8), ip-sysctl (rp_filter), bpf(2) (BPF_CGROUP_INET_EGRESS), include/net/dropreason-core.h, RFC 792.
+Behaviour: tc(8), ip-sysctl (rp_filter), bpf(2) (BPF_CGROUP_INET_EGRESS), include/net/dropreason-core.h.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import struct
-import threading
 from collections.abc import Callable
 
 from callout.lab import cgroup, libc, process
 from callout.lab.address import inet
-from callout.lab.outcomes import failed, later
+from callout.lab.outcomes import failed
 from callout.lab.scenario import Scenario
 from callout.lab.tools import feed
 from callout.lab.world import World
@@ -25,8 +23,6 @@ HOST = "127.0.0.1"
 THERE, FAR = "192.0.2.2", "198.18.5.5"
 SOON = 1000  # ms, for TCP_USER_TIMEOUT
 TCP_USER_TIMEOUT = 18  # include/uapi/linux/tcp.h
-ETH_P_IP = 0x0800
-PARAMETER_PROBLEM = 12  # RFC 792
 
 WIRE = """\
 link add drop0 type veth peer name drop1
@@ -143,41 +139,6 @@ def by_cgroup(world: World) -> None:
         process.run(act)
 
 
-def checksum(data: bytes) -> int:
-    """The internet checksum of an even number of bytes (RFC 1071)."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return 0xFFFF - total
-
-
-def answer(wire: socket.socket) -> None:
-    """Waits for a SYN on the loopback device and answers it with an ICMP parameter problem."""
-    while True:
-        packet = wire.recv(2048)[14:]
-        if packet[9] == socket.IPPROTO_TCP and packet[20:24][2:] == struct.pack("!H", 8404):
-            break
-    quoted = packet[:28]  # its IP header and 64 bits more
-    message = struct.pack("!BBHI", PARAMETER_PROBLEM, 0, 0, 0) + quoted
-    message = struct.pack("!BBHI", PARAMETER_PROBLEM, 0, checksum(message), 0) + quoted
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as out:
-        out.sendto(message, (HOST, 0))
-
-
-def parameter_problem(world: World) -> None:
-    """Somebody finds fault with the IP header: no router does so any more, but ICMP has a word for it."""
-    with (
-        world.silent(HOST, 8404),
-        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP)) as wire,
-        world.tcp(blocking=False) as caller,
-    ):
-        wire.bind(("lo", ETH_P_IP))
-        somebody = threading.Thread(target=answer, args=(wire,))
-        somebody.start()
-        world.connect(caller, inet(HOST, 8404), wait=True)
-        somebody.join()
-
-
 SCENARIOS = (
     Scenario(
         "drop_tc", "dropped", "traffic control drops", by_traffic_control,
@@ -194,9 +155,5 @@ SCENARIOS = (
     Scenario(
         "drop_cgroup", "dropped", "a program on the cgroup drops", by_cgroup,
         (failed("timed_out", "ETIMEDOUT", "cgroup_bpf"),), needs=("cgroup",), slow=True, forks=True, alone=True,
-    ),
-    Scenario(
-        "icmp_parameter", "dropped", "ICMP parameter problem", parameter_problem,
-        (later("unreachable", "EPROTO", "icmp_other"),), needs=("raw", "packet"), alone=True,
     ),
 )  # fmt: skip

@@ -106,6 +106,13 @@ def bad_paths(world: World) -> None:
         world.connect(caller, unix(f"{RUN}/loop"))
 
 
+def long_name(world: World) -> None:
+    """A link leads to a name of more than 255 bytes, which a path of 108 cannot hold itself."""
+    with make() as caller:
+        os.symlink("x" * 256, f"{RUN}/long")
+        world.connect(caller, unix(f"{RUN}/long"))
+
+
 def no_permission(world: World) -> None:
     """As nobody: no permission to write to the socket, none to search its directory."""
     path, hidden = f"{RUN}/private.sock", f"{RUN}/hidden"
@@ -230,6 +237,10 @@ SCENARIOS = (
         "un_badpath", "unix", "paths that lead nowhere", bad_paths,
         (failed("unreachable", "ENOTDIR", "unix_no_path"), failed("unreachable", "ELOOP", "unix_no_path")),
         needs=FILES,
+    ),
+    Scenario(
+        "un_longname", "unix", "a link to a name of 256 bytes", long_name,
+        (failed("unreachable", "ENAMETOOLONG", "unix_no_path"),), needs=FILES,
     ),
     Scenario(
         "un_eacces", "unix", "no permission, as nobody", no_permission, (PERMISSION, PERMISSION),

@@ -15,7 +15,7 @@ import struct
 
 from callout.lab import libc, process
 from callout.lab.address import inet, unix
-from callout.lab.outcomes import ESTABLISHED, IN_PROGRESS, UNANSWERED, UNDER_WAY_ALREADY, failed
+from callout.lab.outcomes import ESTABLISHED, IN_PROGRESS, UNANSWERED, UNDER_WAY_ALREADY, failed, later
 from callout.lab.scenario import Expected, Scenario
 from callout.lab.world import World
 
@@ -44,6 +44,14 @@ def send_timeout_enough(world: World) -> None:
     with world.listener(HOST, 8222), world.tcp() as caller:
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SHORTLY)
         world.connect(caller, inet(HOST, 8222))
+
+
+def shut_down(world: World) -> None:
+    """shutdown(2) ends an attempt that is under way: the caller gets ECONNRESET, though no RST came."""
+    with world.silent(HOST, 8293), world.tcp(blocking=False) as caller:
+        attempt = world.begin(caller, inet(HOST, 8293))
+        caller.shutdown(socket.SHUT_RDWR)
+        world.tell(attempt, world.outcome(caller))
 
 
 def on_alarm(restart: bool) -> None:
@@ -255,6 +263,10 @@ SCENARIOS = (
     ),
     Scenario(
         "tcp_sndtimeo_ok", "waiting", "SO_SNDTIMEO is not needed", send_timeout_enough, (ESTABLISHED,),
+    ),
+    Scenario(
+        "tcp_shutdown", "waiting", "shutdown(2) while under way", shut_down,
+        (later("aborted", "ECONNRESET", "closed_by_application"),),
     ),
     Scenario(
         "tcp_eintr", "waiting", "a signal ends the call, not the attempt", interrupted,

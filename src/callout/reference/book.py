@@ -38,6 +38,13 @@ class Scene:
     summary: str
     attempts: tuple[Seen, ...]
     needs: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+
+    def page(self) -> Page:
+        """The page of a scenario."""
+        ways = ", ".join(f"`{name}`" for name in (*self.families, *self.entries))
+        return Page("scenario", self.name, summary=self.summary, facts={"kind": self.family, "about": ways})
 
 
 class Book:
@@ -45,10 +52,7 @@ class Book:
 
     def __init__(self, pages: Iterable[Page], scenes: Iterable[Scene] = ()) -> None:
         self.scenes = {scene.name: scene for scene in scenes}
-        shown = (
-            Page("scenario", scene.name, summary=scene.summary, facts={"family": scene.family})
-            for scene in self.scenes.values()
-        )
+        shown = [scene.page() for scene in self.scenes.values()]
         order = {kind: rank for rank, kind in enumerate(KINDS)}
         self.pages = {
             page.place: page

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from callout import __version__
 from callout.errors import CalloutError, UsageError
@@ -19,6 +19,9 @@ from callout.reference.view import Links, Outcomes, Prose, Table, view
 from callout.site.html import Writer, anchor, path_of
 from callout.verdict import SUCCESS
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 MARK = ".callout-reference"  # in a directory that is ours
 STATIC = ("style.css", "theme.js", "site.js")
 
@@ -27,9 +30,10 @@ def write(book: Book, directory: Path) -> int:
     """Writes the whole site and returns how many pages it has. Raises UsageError for a directory that is not ours,
     or where jinja2 is missing; CalloutError where it cannot be written.
     """
-    pages = rendered(book)
+    templates = environment()
     try:
         own = prepared(directory)
+        pages = rendered(book, templates)
         for name in [name for name in own if name not in pages]:
             (directory / name).unlink(missing_ok=True)
         for name, text in pages.items():
@@ -55,29 +59,33 @@ def prepared(directory: Path) -> list[str]:
     return []
 
 
-def rendered(book: Book) -> dict[str, str]:
-    """Every file of the site by its path."""
+def environment() -> Environment:
+    """The templates. Raises UsageError without jinja2."""
     try:
         import jinja2
     except ImportError as error:
         raise UsageError("--html needs jinja2", "pip install 'callout[html]'") from error
-    templates = files("callout").joinpath("site/templates")
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: templates.joinpath(name).read_text(encoding="utf-8")),
+    folder = files("callout").joinpath("site/templates")
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+
+
+def rendered(book: Book, templates: Environment) -> dict[str, str]:
+    """Every file of the site by its path."""
     kinds = book.kinds()
     common = {"kinds": kinds, "labels": KINDS, "when": WHEN, "success": SUCCESS, "version": __version__}
     made = {
-        path_of(page): environment.get_template("page.html").render(
+        path_of(page): templates.get_template("page.html").render(
             {**common, **parts(book, page, "../"), "siblings": kinds[page.kind]}
         )
         for page in book.listed()
     }
-    made["index.html"] = environment.get_template("index.html").render(
+    made["index.html"] = templates.get_template("index.html").render(
         {**common, "write": Writer(book, None, ""), "root": "", "page": None, "errors": errors(book)}
     )
     static = files("callout").joinpath("site/static")
