@@ -13,7 +13,7 @@ HOME = Path(callout.__file__).parent
 # Each layer may import those below it and its own. A name stands for the module or package and all inside.
 LAYERS = (
     ("faces", ("cli", "site", "library", "__init__", "__main__")),
-    ("pipeline", ("pipeline", "enrichment", "laboratory")),
+    ("pipeline", ("pipeline", "enrichment", "laboratory", "probing")),
     ("parts", ("capture", "enrich", "sinks", "lab", "doctor", "host")),
     (
         "knowledge",

@@ -9,6 +9,8 @@ Without TARGET: the failed attempts of this host, grouped by cause and destinati
     callout why 10.0.0.7:5432                the next failure of whoever calls that address and port
     callout why unix:/run/docker.sock        the same for a socket file
     callout why 1234 --from trace.parquet    the latest failure of process 1234 in a recording
+    callout why db.example:5432 --probe      one attempt made now, layer by layer (sends a SYN; needs no privileges)
+    callout why 10.0.0.7:80 --probe -p 1234  the same from the network namespace of process 1234
 
 TARGET is a PID, a process name, HOST:PORT, HOST, unix:PATH, or the connect.id of an attempt.
 """
@@ -53,7 +55,20 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         dest="seconds",
         type=options.duration,
         metavar="DURATION",
-        help="watch that long: 10, 500ms, 2m, 1h (default: until Ctrl-C; with TARGET until it has failed)",
+        help="watch that long: 10, 500ms, 2m, 1h (default: until Ctrl-C; with TARGET until it has failed); "
+        "with --probe: wait that long for each address (default: 5s)",
+    )
+    parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="make one real attempt to HOST:PORT or unix:PATH (only then anything is sent) and look at each layer: "
+        "name, route, rules, neighbour, answer, listener, policies; exit status 1 where nothing was reached",
+    )
+    parser.add_argument(
+        "-p",
+        "--netns",
+        metavar="PID",
+        help="with --probe: from the network namespace of this process (or the one at this path), with its policies",
     )
     parser.add_argument(
         "-o",
@@ -72,7 +87,14 @@ def run(args: argparse.Namespace) -> int:
     from callout.story import Groups
     from callout.story.target import parse
 
-    target = None if args.target is None else resolved(parse(args.target))
+    target = None if args.target is None else parse(args.target)
+    if args.probe:
+        from callout.cli.probing import run_probe
+
+        return run_probe(args, target)
+    if args.netns:
+        raise UsageError("--netns goes with --probe", "live attempts are seen in all network namespaces")
+    target = target and resolved(target)
     if args.source and (args.seconds or args.ready_file):
         raise UsageError("--from reads a file: --for and --ready-file are for live attempts")
     if target and target.pid is not None and not args.source:

@@ -6,7 +6,7 @@ network namespace of the socket in question. What cannot be read is told, never 
 
 from __future__ import annotations
 
-from callout.host.look import looks, patience_of, prefix_of
+from callout.host.look import diagnose, looks, patience_of, prefix_of
 from callout.host.settings import Settings, read_settings
 
-__all__ = ["Settings", "looks", "patience_of", "prefix_of", "read_settings"]
+__all__ = ["Settings", "diagnose", "looks", "patience_of", "prefix_of", "read_settings"]

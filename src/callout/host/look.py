@@ -30,14 +30,26 @@ def looks(row: Row, path: str | None = None) -> tuple[Look, ...]:
             Look("netns", "adds", "its network namespace is gone: nothing could be looked up there", "/proc"),
         )
     try:
-        return netns.inside(place, lambda: tuple(gathered(row)))
+        return netns.inside(place, lambda: tuple(gathered(row, FINDERS.get(cause_of(row), UNKNOWN))))
     except NotPermittedError as error:
         return (Look("netns", "adds", error.message, "setns"),)
 
 
-def patience_of(row: Row) -> computed.SynSchedule | None:
+def diagnose(row: Row, pid: int | None = None) -> tuple[Look, ...]:
+    """All layers for an attempt that was just made from this thread's network namespace, whatever its cause.
+
+    ``pid``: another process, whose policies are told, too.
+    """
+    found = list(gathered(row, LAYERS if row.get("connect.family") != "AF_UNIX" else (file,)))
+    found += gathered(row, (deniers,))
+    if pid is not None:
+        found += gathered(dict(row) | {"process.pid": pid, "connect.evidence": None}, (deniers,))
+    return tuple(found)
+
+
+def patience_of(row: Row, path: str | None = None) -> computed.SynSchedule | None:
     """When SYNs go out under the settings of an attempt's network namespace; None where it is no TCP or gone."""
-    place = netns.find(row.get("connect.netns"), row.get("process.pid"))
+    place = path or netns.find(row.get("connect.netns"), row.get("process.pid"))
     if place is None or row.get("network.transport") != "tcp":
         return None
     try:
@@ -62,9 +74,9 @@ def schedule(row: Row, found: settings.Settings) -> computed.SynSchedule:
     )
 
 
-def gathered(row: Row) -> Iterator[Look]:
-    """The looks for the cause of a row."""
-    for finder in FINDERS.get(cause_of(row), UNKNOWN):
+def gathered(row: Row, finders: Iterable[Finder]) -> Iterator[Look]:
+    """What some looks say about a row."""
+    for finder in finders:
         try:
             yield from finder(row)
         except OSError as error:
@@ -121,12 +133,10 @@ def neighbour(row: Row) -> Iterator[Look]:
         )
     elif found.state in ("failed", "incomplete"):
         text = f"the next hop {hop} on {found.device} did not answer ({found.state})"
-        rather = (
-            "neighbour_failed"
-            if cause_of(row) == "unknown" and row.get("connect.errno") == "EHOSTUNREACH"
-            else None
-        )
-        told = "supports" if cause_of(row) == "neighbour_failed" else "adds"
+        cause = cause_of(row)
+        told = {"neighbour_failed": "supports", "syn_unanswered": "against"}.get(cause, "adds")
+        unsaid = cause == "unknown" and row.get("connect.errno") == "EHOSTUNREACH"
+        rather = "neighbour_failed" if unsaid or told == "against" else None
         yield Look("neighbour", told, text, "netlink", rather)  # type: ignore[arg-type]
     else:
         link = f" at {found.link}" if found.link else ""
@@ -210,7 +220,7 @@ def rules(row: Row) -> Iterator[Look]:
     for rule in doubtful:
         yield Look("rules", "adds", f"this rule may match: {rule.place}: {rule.text}", source)
     if not refused and not doubtful and not found.missing:
-        told = "supports" if cause_of(row) == "syn_unanswered" else "adds"
+        told = "supports" if cause_of(row) in ("syn_unanswered", "rst_from_peer") else "adds"
         text = f"no rule of this host drops or rejects it ({len(found.chains)} chains)"
         yield Look("firewall", told, text, source)  # type: ignore[arg-type]
 
@@ -398,4 +408,5 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "already_in_progress": (),
     "interrupted": (),
 }
+LAYERS: Iterable[Finder] = (route, rules, neighbour, listener, patience)
 UNKNOWN: Iterable[Finder] = (route, neighbour, listener, rules, file, deniers)

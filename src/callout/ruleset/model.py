@@ -5,6 +5,7 @@ Rule of this file: values only, the same for nftables and iptables.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -65,6 +66,11 @@ class Rule:
     place: str
     target: str = ""
     packets: int | None = None
+
+    @property
+    def text_alone(self) -> str:
+        """The text without what it has counted."""
+        return re.sub(r" counter packets \d+ bytes \d+", " counter", self.text)
 
     def matches(self, packet: Packet) -> bool | None:
         """False where one test fails; else None where one cannot be told."""

@@ -38,11 +38,12 @@ def story_lines(
     yield ""
     yield from wrapped(story.sentence, columns, "  ")
     yield ""
-    yield (
-        f"  cause       {story.cause}  "
-        + paint(story.confidence, SHADES[story.confidence], color)
-        + paint(f" ({HELD[story.confidence]})", "dim", color)
-    )
+    if story.cause:
+        yield (
+            f"  cause       {story.cause}  "
+            + paint(story.confidence, SHADES[story.confidence], color)
+            + paint(f" ({HELD[story.confidence]})", "dim", color)
+        )
     yield from labelled("evidence", story.evidence, columns)
     yield from labelled("this host", [f"{look.text} [{look.source}]" for look in story.looks], columns)
     if story.possible:
@@ -124,7 +125,7 @@ def story_row(story: Story) -> dict[str, Any]:
         row["@timestamp"] = utc(row["@timestamp"])
     return nest(row) | {
         "why": {
-            "cause": story.cause,
+            "cause": story.cause or None,
             "confidence": story.confidence,
             "sentence": story.sentence,
             "evidence": list(story.evidence),

@@ -48,7 +48,9 @@ def made(row: Row, packets: Sequence[Packet], schedule: SynSchedule | None) -> I
     returned, error = row.get("connect.return"), row.get("connect.errno")
     if returned == IN_PROGRESS:
         yield Step(None, "the call returns EINPROGRESS: the outcome comes later")
-    if error is None:
+    if row.get("connect.verdict") == "established":
+        yield Step(took, "the connection is established")
+    elif error is None:
         yield Step(took, f"{v['who']} gives up: {row.get('connect.verdict')}")
     elif returned in (0, IN_PROGRESS, None):
         yield Step(took, f"the attempt fails: SO_ERROR gives {error}")

@@ -55,9 +55,9 @@ def weigh(row: Row, looks: Sequence[Look] = ()) -> tuple[str, Confidence]:
     if known.alone == "certain":
         return cause, "certain"
     evidence: dict[str, Any] = row.get("connect.evidence") or {}
-    seen = known.proof in evidence
-    supported = any(look.about == known.proof and look.says == "supports" for look in looks)
-    return cause, "certain" if known.proof and (seen or supported) else known.alone
+    proofs = set(filter(None, known.proof.split("|")))
+    supported = {look.about for look in looks if look.says == "supports"}
+    return cause, "certain" if proofs & (evidence.keys() | supported) else known.alone
 
 
 def icmp_words(found: Mapping[str, Any], row: Row) -> str:

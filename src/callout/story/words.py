@@ -18,7 +18,8 @@ from callout.terminal import duration, escape
 
 
 class Words(NamedTuple):
-    """One line of why.csv. ``alone``: how sure the cause is without ``proof``, a kind of evidence or look."""
+    """One line of why.csv. ``alone``: how sure the cause is without ``proof``: kinds of evidence or looks, any
+    of which makes it certain, with bars between."""
 
     alone: Confidence
     proof: str
