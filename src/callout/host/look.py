@@ -91,6 +91,8 @@ def destination(row: Row) -> tuple[str, int] | None:
     if row.get("connect.family") not in INTERNET or ip is None or port is None:
         return None
     plain = ipaddress.ip_address(str(ip).partition("%")[0])
+    if plain.is_unspecified and row.get("network.transport") == "mptcp":
+        return None  # its socket had no peer yet
     mapped = plain.ipv4_mapped if isinstance(plain, ipaddress.IPv6Address) else None
     return str(mapped or plain), int(port)
 
@@ -103,8 +105,12 @@ def route(row: Row) -> Iterator[Look]:
     found = routes.lookup(place[0], row.get("user.effective.id", row.get("user.id")))
     cause, error = cause_of(row), row.get("connect.errno")
     if found.error:
-        told = "supports" if cause == "no_route" and error == found.error else "adds"
-        yield Look("route", told, found.text(), "netlink")  # type: ignore[arg-type]
+        told = "supports" if cause in ("no_route", "route_prohibits") and error == found.error else "adds"
+        rather = "route_prohibits" if cause == "unknown" and found.error == error == "EACCES" else None
+        yield Look("route", told, found.text(), "netlink", rather)  # type: ignore[arg-type]
+    elif cause in ("not_unicast", "broadcast_not_allowed"):
+        told = "supports" if found.kind in ("broadcast", "multicast") else "adds"
+        yield Look("route", told, f"to the kernel {place[0]} is {found.kind}", "netlink")  # type: ignore[arg-type]
     elif cause == "no_route" and found.kind in ("broadcast", "multicast"):
         yield Look("route", "against", f"{place[0]} is a {found.kind} address: TCP cannot call it", "netlink")
     elif cause == "no_route":
@@ -382,6 +388,18 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "icmp_net_unreachable": (route, rules),
     "icmp_admin_prohibited": (route, rules),
     "no_route": (route, deniers),
+    "route_prohibits": (route, deniers),
+    "not_unicast": (route,),
+    "broadcast_not_allowed": (route,),
+    "no_source_address": (route,),
+    "reverse_path_filter": (route, rules),
+    "tc_drop": (route, patience),
+    "icmp_protocol_unreachable": (route, rules),
+    "icmp_time_exceeded": (route,),
+    "icmp_other": (route,),
+    "unix_peer_taken": (file,),
+    "earlier_attempt_failed": (),
+    "socket_listens": (),
     "neighbour_failed": (route, neighbour),
     "netfilter_drop": (rules, patience),
     "netfilter_reject": (rules,),

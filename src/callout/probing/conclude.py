@@ -61,8 +61,7 @@ def row_of(
 
 def by_icmp(version: int, kind: int, code: int, own: bool) -> str:
     """The cause that an ICMP error tells; this host makes one itself where a neighbour does not answer."""
-    table: Mapping[tuple[int, ...], str] = cause.ICMP  # type: ignore[assignment]
-    told = table.get((version, kind, code)) or table.get((kind, code)) or "unknown"
+    told = cause.ICMP.get((version, kind, code), "icmp_other")
     if own:
         return "neighbour_failed" if told == "icmp_host_unreachable" else "netfilter_reject"
     return told
