@@ -27,6 +27,8 @@ if [ "${1:-}" = --python ]; then
 	exit
 fi
 
+installable() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+
 want=()
 need() { # need COMMAND PACKAGE
 	command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || want+=("$2")
@@ -78,10 +80,17 @@ if [ ${#want[@]} -gt 0 ]; then
 		command -v sudo >/dev/null || { say "missing: ${want[*]}; install them as root, or install sudo"; exit 1; }
 		sudo=sudo
 	fi
-	# Ubuntu's bpftool comes with linux-tools-common
-	if ! apt-cache policy bpftool 2>/dev/null | grep -q Candidate; then want=("${want[@]/#bpftool/linux-tools-common}"); fi
-	say "installing ${want[*]}"
 	$sudo apt-get update -qq
+	# Ubuntu's bpftool comes with linux-tools-common; its Chromium is no package. A test skips what it does not find.
+	known=()
+	for package in "${want[@]}"; do
+		[ "$package" != bpftool ] || installable bpftool || package=linux-tools-common
+		if installable "$package"; then known+=("$package"); else say "there is no package $package here"; fi
+	done
+	want=("${known[@]}")
+fi
+if [ ${#want[@]} -gt 0 ]; then
+	say "installing ${want[*]}"
 	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${want[@]}" >/dev/null
 fi
 find_python >/dev/null || { say "no Python from 3.11 on after installing ${want[*]}"; exit 1; }
