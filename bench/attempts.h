@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What one attempt of each mode is: the sockets that it needs, the call that it makes, and the time that counts.
  *
- * Rule: one attempt is one connect(2) (in mode getpid one getpid(2)), never more, never fewer.
+ * Rule: one attempt is one connect(2) (in mode getpid one getpid(2), in the modes of sending one send), never more,
+ * never fewer. What the sending modes need is connected before the load is ready.
  * Included by load.c alone; a header so that the build stays one compiler call.
  */
 #ifndef BENCH_ATTEMPTS_H
@@ -9,6 +10,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { GETPID_BATCH = 64, NONBLOCK_WAIT_MS = 5000 };
+enum { GETPID_BATCH = 64, SEND_BATCH = 64, UNIX_BATCH = 8, NONBLOCK_WAIT_MS = 5000 };
 static const uint64_t SECOND = 1000000000;
 
 static void die(const char *format, ...)
@@ -57,9 +59,10 @@ static uint64_t now(void)
 
 struct fixture {
 	int udp, tcp_listener, unix_listener, epoll;
-	struct sockaddr_in udp_to[2], closed, tcp_to, served;
-	struct sockaddr_un unix_to;
-	socklen_t unix_length;
+	int tcp[2], udp_pair[2], udp_free, unix_free, unix_bound; /* of the sending modes: from, to */
+	struct sockaddr_in udp_to[2], closed, tcp_to, served, send_to;
+	struct sockaddr_un unix_to, datagram_to;
+	socklen_t unix_length, datagram_length;
 };
 
 /* Bind to a loopback port that the kernel picks; the socket stays open, so nobody else can take the port. */
@@ -71,6 +74,28 @@ static int hold_port(int type, struct sockaddr_in *bound)
 	need(bind(fd, (struct sockaddr *)bound, sizeof *bound), "bind to 127.0.0.1");
 	need(getsockname(fd, (struct sockaddr *)bound, &length), "getsockname");
 	return fd;
+}
+
+static void open_connections(struct fixture *f)
+{
+	const int one = 1;
+	struct sockaddr_in to;
+
+	f->tcp[0] = need(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket(SOCK_STREAM)");
+	need(setsockopt(f->tcp[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one), "setsockopt(TCP_NODELAY)");
+	need(connect(f->tcp[0], (struct sockaddr *)&f->tcp_to, sizeof f->tcp_to), "connect");
+	f->tcp[1] = need(accept4(f->tcp_listener, NULL, NULL, SOCK_CLOEXEC), "accept4");
+	f->udp_pair[1] = hold_port(SOCK_DGRAM, &to);
+	f->udp_pair[0] = need(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket(SOCK_DGRAM)");
+	need(connect(f->udp_pair[0], (struct sockaddr *)&to, sizeof to), "connect");
+	f->send_to = to;
+	f->udp_free = need(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket(SOCK_DGRAM)");
+	f->unix_bound = need(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket(AF_UNIX)");
+	f->datagram_to.sun_family = AF_UNIX;
+	need(bind(f->unix_bound, (struct sockaddr *)&f->datagram_to, sizeof(sa_family_t)), "bind(AF_UNIX)");
+	f->datagram_length = sizeof f->datagram_to;
+	need(getsockname(f->unix_bound, (struct sockaddr *)&f->datagram_to, &f->datagram_length), "getsockname(AF_UNIX)");
+	f->unix_free = need(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket(AF_UNIX)");
 }
 
 /* A process that answers one byte with one byte, connection by connection, until its parent is gone. */
@@ -92,7 +117,7 @@ static void start_server(struct sockaddr_in *served)
 	need(close(listener), "close");
 }
 
-static void open_fixture(struct fixture *f, bool server)
+static void open_fixture(struct fixture *f, bool server, bool connections)
 {
 	if (server)
 		start_server(&f->served);
@@ -109,6 +134,8 @@ static void open_fixture(struct fixture *f, bool server)
 	f->unix_length = sizeof f->unix_to;
 	need(getsockname(f->unix_listener, (struct sockaddr *)&f->unix_to, &f->unix_length), "getsockname(AF_UNIX)");
 	need(listen(f->unix_listener, 128), "listen(AF_UNIX)");
+	if (connections)
+		open_connections(f);
 }
 
 /* ---- the modes: make attempts [index, index+batch), the ns of one into *ns, return its errno or 0 ---------------- */
@@ -219,6 +246,45 @@ static int attempt_getpid(struct fixture *f, long index, long batch, uint64_t *n
 	return 0;
 }
 
+/* `batch` sends of one byte, timed together, then as many received. A batch fits into every queue (unix: max_dgram_qlen). */
+static int timed_sends(int from, int to, const void *address, socklen_t length, long batch, uint64_t *ns)
+{
+	const uint64_t start = now();
+	char byte = 'x';
+
+	for (long i = 0; i < batch; i++)
+		if (sendto(from, &byte, 1, 0, address, length) != 1)
+			return errno;
+	*ns = (now() - start) / (uint64_t)batch;
+	for (long i = 0; i < batch; i++)
+		need((int)recv(to, &byte, 1, 0), "recv");
+	return 0;
+}
+
+static int attempt_send(struct fixture *f, long index, long batch, uint64_t *ns)
+{
+	(void)index;
+	return timed_sends(f->tcp[0], f->tcp[1], NULL, 0, batch, ns);
+}
+
+static int attempt_send_udp(struct fixture *f, long index, long batch, uint64_t *ns)
+{
+	(void)index;
+	return timed_sends(f->udp_pair[0], f->udp_pair[1], NULL, 0, batch, ns);
+}
+
+static int attempt_sendto_udp(struct fixture *f, long index, long batch, uint64_t *ns)
+{
+	(void)index;
+	return timed_sends(f->udp_free, f->udp_pair[1], &f->send_to, sizeof f->send_to, batch, ns);
+}
+
+static int attempt_sendto_unix(struct fixture *f, long index, long batch, uint64_t *ns)
+{
+	(void)index;
+	return timed_sends(f->unix_free, f->unix_bound, &f->datagram_to, f->datagram_length, batch, ns);
+}
+
 typedef int attempt_fn(struct fixture *f, long index, long batch, uint64_t *ns);
 static int attempt_mixed(struct fixture *f, long index, long batch, uint64_t *ns);
 
@@ -226,15 +292,20 @@ static const struct mode {
 	const char *name;
 	attempt_fn *attempt;
 	long batch; /* attempts per time sample */
+	bool sends; /* on sockets that are connected or bound before */
 } modes[] = {
-	{ "udp", attempt_udp, 1 },
-	{ "refused", attempt_refused, 1 },
-	{ "tcp", attempt_tcp, 1 },
-	{ "nonblock", attempt_nonblock, 1 },
-	{ "unix", attempt_unix, 1 },
-	{ "mixed", attempt_mixed, 1 },
-	{ "served", attempt_served, 1 },
-	{ "getpid", attempt_getpid, GETPID_BATCH },
+	{ "udp", attempt_udp, 1, false },
+	{ "refused", attempt_refused, 1, false },
+	{ "tcp", attempt_tcp, 1, false },
+	{ "nonblock", attempt_nonblock, 1, false },
+	{ "unix", attempt_unix, 1, false },
+	{ "mixed", attempt_mixed, 1, false },
+	{ "served", attempt_served, 1, false },
+	{ "getpid", attempt_getpid, GETPID_BATCH, false },
+	{ "send", attempt_send, SEND_BATCH, true },
+	{ "send-udp", attempt_send_udp, SEND_BATCH, true },
+	{ "sendto-udp", attempt_sendto_udp, SEND_BATCH, true },
+	{ "sendto-unix", attempt_sendto_unix, UNIX_BATCH, true },
 };
 
 enum { PLAIN_MODES = 5, MODES = sizeof modes / sizeof *modes }; /* mixed takes turns among the first PLAIN_MODES */

@@ -78,7 +78,7 @@ static void *work(void *argument)
 	const size_t size = (size_t)(w->count / batch + 1) * sizeof *w->ns;
 
 	w->tid = gettid();
-	open_fixture(&w->fixture, o->mode->attempt == attempt_served);
+	open_fixture(&w->fixture, o->mode->attempt == attempt_served, o->mode->sends);
 	w->ns = malloc(size);
 	if (!w->ns)
 		die("malloc of %zu bytes", size);

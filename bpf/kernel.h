@@ -43,12 +43,14 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 
 enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_FIN_WAIT1 = 4, TCP_CLOSE = 7, TCP_LAST_ACK = 9, TCP_LISTEN = 10, TCP_CLOSING = 11 }; /* net/tcp_states.h */
 enum { AF_UNSPEC = 0, AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10 };
-enum { SOCK_STREAM = 1, SOCK_DGRAM = 2, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_MPTCP = 262 };
+enum { AF_PACKET = 17, AF_SMC = 43 };
+enum { SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_RAW = 3, SOCK_SEQPACKET = 5, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_SCTP = 132, IPPROTO_UDPLITE = 136, IPPROTO_MPTCP = 262 };
+enum { MSG_FASTOPEN = 0x20000000 };
 enum { O_NONBLOCK = 04000, FMODE_PATH = 0x4000, S_IFMT = 0170000, S_IFSOCK = 0140000 };
 enum { PF_EXITING = 0x4, PF_IO_WORKER = 0x10, PF_KTHREAD = 0x200000 }; /* linux/sched.h */
 enum { TS_COMPAT = 2 };						/* asm/thread_info.h of x86 */
 enum { SECCOMP_MODE_FILTER = 2 };
-enum { EPERM = 1, EAGAIN = 11, EACCES = 13, ENOSYS = 38, EINTR = 4, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
+enum { EPERM = 1, EAGAIN = 11, EACCES = 13, ENOSYS = 38, EINTR = 4, EOPNOTSUPP = 95, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
 
 #define __kernel __attribute__((preserve_access_index))
 
@@ -111,6 +113,11 @@ struct socket {
 	enum { SS_UNCONNECTED = 1, SS_CONNECTING = 2 } state;
 	short type;
 	struct sock *sk;
+} __kernel;
+struct msghdr {
+	void *msg_name; /* the kernel's copy of the address */
+	int msg_namelen;
+	u32 msg_flags;
 } __kernel;
 struct inode { u16 i_mode; } __kernel;
 struct file {
@@ -257,7 +264,7 @@ struct css_set {
 } __kernel;
 
 /* io_uring: a request begins with the command of its operation */
-enum { IORING_OP_CONNECT = 16, REQ_F_FIXED_FILE = 1 };
+enum { IORING_OP_SENDMSG = 9, IORING_OP_CONNECT = 16, IORING_OP_SEND = 26, IORING_OP_SEND_ZC = 47, IORING_OP_SENDMSG_ZC = 48, REQ_F_FIXED_FILE = 1 };
 struct io_cqe {
 	s32 res;
 	int fd;
@@ -267,11 +274,18 @@ struct io_kiocb {
 	u8 opcode;
 	u32 flags;
 	struct io_cqe cqe;
+	void *async_data;
 } __kernel;
 struct io_connect {
 	void *addr;
 	int addr_len;
 } __kernel;
+struct io_sr_msg {
+	void *umsg;
+	void *addr; /* of IORING_OP_SEND; newer kernels have it in the request's own data */
+	int addr_len;
+} __kernel;
+struct io_async_msghdr { struct msghdr msg; } __kernel;
 
 struct trace_event_raw_sys_enter { u64 unused; long id; unsigned long args[6]; } __kernel;
 struct trace_event_raw_sys_exit { u64 unused; long id; long ret; } __kernel;

@@ -49,6 +49,7 @@ enum PACKED entry_path {
 	ENTRY_SENDMSG = 8,
 	ENTRY_SENDMMSG = 9,
 	ENTRY_KERNEL = 10,
+	ENTRY_SCTP_CONNECTX = 11,
 };
 
 /* What this record says of its attempt. */
@@ -79,7 +80,7 @@ enum PACKED attempt_flag {
 	FLAG_SWAPPED = 65536,	/* user memory changed between entry and use: the kernel used another address */
 	FLAG_REWRITTEN = 131072,	/* a cgroup program replaced the address */
 	FLAG_ICMP = 524288,	/* icmp_type and icmp_code are valid */
-	FLAG_SENT = 1048576,	/* a datagram sent to an address; its result is not seen */
+	FLAG_SENT = 1048576,	/* sent to an address without connect */
 	FLAG_RESTARTED = 262144,	/* interrupted by a signal and entered again */
 	FLAG_DEFERRED = 2097152,	/* Fast Open: the SYN waits for the first data */
 	FLAG_ICMP6 = 4194304,	/* icmp_type and icmp_code are those of ICMPv6 */
@@ -310,6 +311,8 @@ struct narrowing {
 	u32 uring DOC("completions of io_uring are observed, so its attempts wait for them");
 	u32 outcome DOC("0 all, 1 only succeeded, 2 only failed");
 	u32 phases DOC("also submit a record at entry");
+	u32 returns DOC("sends whose return is seen: 1 datagrams, 2 Fast Open");
+	u32 spare;
 	u32 conversation DOC("also the calls around the attempts (-e network)");
 	u64 id_base DOC("upper bits of every attempt's id");
 	u32 pids[16];

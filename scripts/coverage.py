@@ -6,7 +6,7 @@
 
 The rule: a cell is what a self-test saw, or its reason; nothing is filled in. Needs root. An emulated kernel is
 booted once, by tests/matrix/kernels.py; there, and only there, the modules of rarer protocols are loaded and
-AF_VSOCK is tried for real.
+AF_VSOCK is tried for real; x32 calls are switched on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,7 @@ each tier of programs. The same command proves it on your own host. This page is
 - **in part**: one row, which lacks what the note says.
 - **wrong**: a row that says something that was not so, or more than one row; see the note.
 - **no**: no row, for the reason in the note.
+- **--sends**, **--ia32**: seen with this option; without it, what the note says.
 - **-**: the way does not exist on that kernel; see the note.
 
 """
@@ -55,26 +57,22 @@ def here(guest: bool) -> Iterator[Record]:
         loaded = Path("/sys/module/vsock_loopback").exists()
         environment["CALLOUT_VSOCK_LOOPBACK"] = "1" if loaded else "0"
     for tier in TIERS:
-        command = [
-            sys.executable,
-            "-m",
-            "callout",
-            "doctor",
-            "--selftest",
-            "-o",
-            "ndjson",
-            "--tier",
-            tier.name,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        if done.returncode in (0, 1) and done.stdout:
-            yield from map(json.loads, done.stdout.splitlines())
-        else:
-            yield {
-                "kernel": os.uname().release,
-                "tier": tier.name,
-                "refused": done.stderr.strip() or "no word",
-            }
+        yield from tested(tier.name, (), environment)
+        if tier.options:
+            yield from tested(tier.name, [option.name for option in tier.options], environment)
+
+
+def tested(tier: str, also: Sequence[str], environment: dict[str, str]) -> Iterator[Record]:
+    """The records of one self-test, which say with which options it was made."""
+    command = [sys.executable, "-m", "callout", "doctor", "--selftest", "-o", "ndjson", "--tier", tier]
+    command += [f"--{name}" for name in also]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode in (0, 1) and done.stdout:
+        for line in done.stdout.splitlines():
+            yield {**json.loads(line), "also": list(also)}
+    else:
+        refused = done.stderr.strip() or "no word"
+        yield {"kernel": os.uname().release, "tier": tier, "refused": refused}
 
 
 def emulated(series: str) -> Iterator[Record]:
@@ -88,6 +86,8 @@ def emulated(series: str) -> Iterator[Record]:
         series,
         "--timeout",
         str(TIMEOUT),
+        "--append",
+        "syscall.x32=y",
         "--",
     ]
     done = subprocess.run(
@@ -122,8 +122,8 @@ class Notes:
         return self.texts.index(text) + 1
 
 
-def cell(record: Record, notes: Notes) -> str:
-    """What stands in the table for one way, kernel and tier."""
+def cell(record: Record, notes: Notes, asked: Record | None = None) -> str:
+    """What stands in the table for one way, kernel and tier. ``asked``: as seen with the tier's options."""
     words = {
         "seen": "seen",
         "partly": "in part",
@@ -133,6 +133,12 @@ def cell(record: Record, notes: Notes) -> str:
         "failed": "-",
     }
     word, text = words[record["result"]], record["text"]
+    option = re.search(r"only with (--\w+)", text)
+    if asked and option:
+        if asked["text"] == "seen":
+            word = f"`{option[1]}`"
+        else:
+            text = asked["text"]  # not even then
     return word if text == "seen" else f"{word} ({notes.number(text)})"
 
 
@@ -146,17 +152,21 @@ def refusal(record: Record) -> str:
 def page(records: Sequence[Record]) -> str:
     """The whole page."""
     columns: dict[tuple[str, str], dict[str, Record]] = {}
+    asked: dict[tuple[str, str], dict[str, Record]] = {}
     ways = {record["way"]: record["what"] for record in records if "way" in record}
     for record in records:
         if "way" in record:
-            columns.setdefault((series_of(record), record["tier"]), {})[record["way"]] = record
+            place = asked if record.get("also") else columns
+            place.setdefault((series_of(record), record["tier"]), {})[record["way"]] = record
     tiers = [tier.name for tier in TIERS]
     keys = sorted(columns, key=lambda key: (numbers(key[0]), key[0], tiers.index(key[1])))
     notes = Notes()
     lines = [["way", "what it is", *(f"{kernel}<br>{tier}" for kernel, tier in keys)]]
     lines.append(["---"] * len(lines[0]))
     for way, what in ways.items():
-        lines.append([f"`{way}`", what, *(cell(columns[key][way], notes) for key in keys)])
+        lines.append(
+            [f"`{way}`", what, *(cell(columns[key][way], notes, asked.get(key, {}).get(way)) for key in keys)]
+        )
     body = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     listed = "".join(f"{number}. {text}\n" for number, text in enumerate(notes.texts, 1))
     refused = (

@@ -24,7 +24,7 @@ from callout import cause, cli, errors, lab, origin, schema, verdict
 from callout.btf import Btf
 from callout.capture.columns import Decoder
 from callout.capture.loading import read_object
-from callout.capture.tiers import SOCKET_PROGRAMS, TIERS, Tier
+from callout.capture.tiers import OPTIONS, SOCKET_PROGRAMS, TIERS, Tier
 from callout.doctor.paths import PATHS
 from callout.doctor.paths import Path as Way
 from callout.expression import check
@@ -144,8 +144,13 @@ def ways() -> str:
     """The ways out of a process, and the tiers that see each."""
 
     def seen(path: Way, tier: Tier) -> str:
-        programs = {program.name for program in (*SOCKET_PROGRAMS, *tier.programs)}
-        return "yes" if programs.intersection(path.seen_by) else "no"
+        always = {program.name for program in (*SOCKET_PROGRAMS, *tier.programs, *tier.evidence)}
+        if always.intersection(path.seen_by):
+            return "yes"
+        for option in tier.options:
+            if {program.name for program in option.programs}.intersection(path.seen_by):
+                return f"`--{option.name}`"
+        return "no"
 
     rows = ((f"`{way.name}`", way.what, *(seen(way, tier) for tier in TIERS)) for way in PATHS)
     return table(("way", "what it is", *(tier.name for tier in TIERS)), rows)
@@ -155,6 +160,9 @@ def programs() -> str:
     """What each BPF program gives, by tier."""
     rows = [(f"`{p.hook}`", p.gives, tier.name) for tier in TIERS for p in (*tier.programs, *tier.evidence)]
     rows += [(f"`{p.hook}`", p.gives, "all") for p in SOCKET_PROGRAMS]
+    for option in OPTIONS.values():
+        tiers = ", ".join(tier.name for tier in TIERS if option in tier.options)
+        rows += [(f"`{p.hook}`", p.gives, f"{tiers}, with `--{option.name}`") for p in option.programs]
     return table(("attached to", "gives", "tier"), rows)
 
 

@@ -358,6 +358,22 @@ def test_the_generator_counts_what_strace_counts(
     )
 
 
+@pytest.mark.parametrize("mode", ["send", "send-udp", "sendto-udp", "sendto-unix"])
+def test_the_generator_sends_what_it_reports(mode: str, load: Path, tmp_path: Path) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("no second opinion: strace is not installed")
+    trace = tmp_path / "trace"
+    calls = ["strace", "-f", "-e", "trace=sendto,recvfrom", "-o", str(trace)]
+    command = [*calls, str(load), mode, "--count", "100", "--netns"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    lines = trace.read_text()
+    named = lines.count("sa_family=")
+    report = json.loads(done.stdout)
+    assert (report["attempts"], report["ok"], report["complete"]) == (100, 100, True)
+    assert (lines.count("sendto("), lines.count("recvfrom(")) == (100, 100)
+    assert named == (100 if mode.startswith("sendto") else 0)
+
+
 def test_getpid_makes_the_calls_that_it_reports_and_no_connect(load: Path, tmp_path: Path) -> None:
     if shutil.which("strace") is None:
         pytest.skip("no second opinion: strace is not installed")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from callout.capture import privileges
-from callout.capture.tiers import LEFTOVER, SOCKET_PROGRAMS, TIERS, Program
+from callout.capture.tiers import LEFTOVER, OPTIONS, SOCKET_PROGRAMS, TIERS, Program
 from callout.cli import doctor
 from callout.doctor import host, programs, report, screen
 from callout.doctor.facts import Check, Facts, Host, State, Trial
@@ -93,6 +93,31 @@ ok      trampoline_connect_exit   fexit/__sys_connect loaded; gives: result of
                                   connect(2)
 ok      trampoline_connect_enter  fentry/__sys_connect loaded; gives:
                                   connect(2), every ABI
+ok      sent_udp4                 fexit/udp_sendmsg loaded; gives: results of
+                                  UDP sends
+ok      sent_udp6                 fexit/udpv6_sendmsg loaded; gives: results of
+                                  UDP sends over IPv6
+ok      sent_fastopen             fexit/tcp_sendmsg_fastopen loaded; gives:
+                                  results of TCP Fast Open
+ok      sent_mptcp                fexit/mptcp_sendmsg loaded; gives: results of
+                                  Fast Open with MPTCP
+ok      sent_unix                 fexit/unix_dgram_sendmsg loaded; gives: Unix
+                                  datagrams to an address
+ok      sent_raw4                 fexit/raw_sendmsg loaded; gives: packets of
+                                  raw sockets
+ok      sent_raw6                 fexit/rawv6_sendmsg loaded; gives: packets of
+                                  raw IPv6 sockets
+ok      sent_ping4                fexit/ping_v4_sendmsg loaded; gives: packets
+                                  of ping sockets
+ok      sent_ping6                fexit/ping_v6_sendmsg loaded; gives: packets
+                                  of IPv6 ping sockets
+ok      sent_packet               fexit/packet_sendmsg loaded; gives: frames of
+                                  packet sockets
+ok      sent_sctp                 fexit/sctp_sendmsg loaded; gives: messages of
+                                  SCTP (its module must be there first)
+ok      sctp_connected            fexit/__sctp_connect loaded; gives:
+                                  sctp_connectx(3) (the module must be there
+                                  first)
 ok      trampoline_lsm            fexit/security_socket_connect loaded; gives:
                                   refusals by a security module, and the
                                   kernel's own copy of the address
@@ -126,6 +151,11 @@ ok      kprobe_unix_send          kretprobe/security_unix_may_send loaded;
                                   security module
 ok      kprobe_icmp6              kprobe/ipv6_icmp_error loaded; gives: ICMPv6
                                   errors, with type, code and sender
+ok      sent_any                  tp_btf/sock_send_length loaded; gives: results
+                                  of UDP sends and of Fast Open; Unix datagrams
+                                  to an address; raw, ping and packet sockets;
+                                  only with --sends, as every send on a socket
+                                  pays for it
 ok    tracepoint                  works, not chosen; with it, while tracing,
                                   every other system call of this host takes 65
                                   to 115 ns more
@@ -133,6 +163,18 @@ ok      tracepoint_connect_exit   tp/syscalls/sys_exit_connect loaded; gives:
                                   result of connect(2)
 ok      tracepoint_connect_enter  tp/syscalls/sys_enter_connect loaded; gives:
                                   connect(2), native ABI only
+ok      sent_any                  tp_btf/sock_send_length loaded; gives: results
+                                  of UDP sends and of Fast Open; Unix datagrams
+                                  to an address; raw, ping and packet sockets;
+                                  only with --sends, as every send on a socket
+                                  pays for it
+ok      every_call_exit           tp_btf/sys_exit loaded; gives: results of
+                                  connect(2) of i386 and x32 processes; only
+                                  with --ia32, as every system call of this host
+                                  pays for it
+ok      every_call_enter          tp_btf/sys_enter loaded; gives: connect(2) of
+                                  i386 and x32 processes; only with --ia32, as
+                                  every system call of this host pays for it
 
 after the call: programs that follow the socket
 ok    socket_state                tp_btf/inet_sock_set_state loaded; gives:
@@ -182,6 +224,8 @@ ok    sendto_fastopen             TCP Fast Open: sendto(2) with MSG_FASTOPEN:
                                   observed by socket_state
 ok    sendmsg_fastopen            TCP Fast Open: sendmsg(2) with MSG_FASTOPEN:
                                   observed by socket_state
+ok    fastopen_failed             TCP Fast Open that fails before its SYN:
+                                  observed by sent_fastopen
 ok    sendto                      datagrams of sendto(2) without connect:
                                   observed by datagram_sendmsg4,
                                   datagram_sendmsg6
@@ -193,8 +237,8 @@ ok    sendmmsg                    datagrams of sendmmsg(2) without connect:
                                   datagram_sendmsg6
 ok    unix                        connect(2) on AF_UNIX sockets: observed by
                                   trampoline_connect_enter
-no    unix_sendto                 datagrams to an AF_UNIX address without
-                                  connect: not observed yet
+ok    unix_sendto                 datagrams to an AF_UNIX address without
+                                  connect: observed by sent_unix
 ok    netlink                     connect(2) on AF_NETLINK sockets: observed by
                                   trampoline_connect_enter
 ok    packet                      connect(2) on AF_PACKET sockets, which the
@@ -202,8 +246,12 @@ ok    packet                      connect(2) on AF_PACKET sockets, which the
                                   trampoline_connect_enter
 ok    raw                         connect(2) on raw and ping sockets: observed
                                   by trampoline_connect_enter
-no    raw_sendto                  packets of raw, ping and packet sockets
-                                  without connect: not observed yet
+ok    raw_sendto                  packets of raw sockets without connect:
+                                  observed by sent_raw4, sent_raw6
+ok    ping_sendto                 packets of ping sockets without connect:
+                                  observed by sent_ping4, sent_ping6
+ok    packet_sendto               frames of AF_PACKET sockets: observed by
+                                  sent_packet
 ok    vsock                       connect(2) on AF_VSOCK sockets: observed by
                                   trampoline_connect_enter
 ok    mptcp                       connect(2) on MPTCP sockets: observed by
@@ -212,10 +260,10 @@ ok    mptcp_subflow               further subflows of MPTCP, opened by the
                                   kernel: observed by socket_state
 ok    sctp                        connect(2) on SCTP sockets: observed by
                                   trampoline_connect_enter
-no    sctp_connectx               sctp_connectx(3): a socket option: not
-                                  observed yet
-no    sctp_sendto                 associations by sendto(2) on SCTP sockets: not
-                                  observed yet
+ok    sctp_connectx               sctp_connectx(3): a socket option: observed by
+                                  sctp_connected
+ok    sctp_sendto                 associations by sendto(2) on SCTP sockets:
+                                  observed by sent_sctp
 ok    dccp                        connect(2) on DCCP sockets (until Linux 6.15):
                                   observed by trampoline_connect_enter
 ok    smc                         connect(2) on SMC sockets: observed by
@@ -283,18 +331,29 @@ def test_tiers_that_are_refused_absent_chosen_and_spare() -> None:
 
 
 EVERYWHERE = [
-    "connect", "io_uring", "sendto_fastopen", "sendmsg_fastopen", "sendto", "sendmsg", "sendmmsg", "unix", "netlink",
-    "packet", "raw", "vsock", "mptcp", "mptcp_subflow", "sctp", "dccp", "smc", "kernel",
+    "connect", "io_uring", "sendto_fastopen", "sendmsg_fastopen", "fastopen_failed", "sendto", "sendmsg", "sendmmsg",
+    "unix", "unix_sendto", "netlink", "packet", "raw", "raw_sendto", "ping_sendto", "packet_sendto", "vsock", "mptcp",
+    "mptcp_subflow", "sctp", "sctp_connectx", "sctp_sendto", "dccp", "smc", "kernel",
 ]  # fmt: skip
 X86 = ["connect_ia32", "socketcall", "connect_x32"]
+SENT = (
+    "fastopen_failed",
+    "unix_sendto",
+    "raw_sendto",
+    "ping_sendto",
+    "packet_sendto",
+    "sctp_connectx",
+    "sctp_sendto",
+)
+NOT_SENT = [name for name in EVERYWHERE if name not in SENT]  # without trampolines, and without --sends
 
 
 @pytest.mark.parametrize(
     ("tier", "observed", "in_part"),
     [
         ("trampoline", [*EVERYWHERE[:1], *X86, *EVERYWHERE[1:]], []),
-        ("kprobe", [*EVERYWHERE[:1], *X86, *EVERYWHERE[1:]], []),
-        ("tracepoint", EVERYWHERE, X86),
+        ("kprobe", [*NOT_SENT[:1], *X86, *NOT_SENT[1:]], []),
+        ("tracepoint", NOT_SENT, X86),
         (None, [], []),
     ],
 )
@@ -309,13 +368,25 @@ FROM_SYN = "only TCP, from its SYN on, without the result of the call"
 
 
 def test_why_a_way_out_is_not_observed() -> None:
-    assert lines(facts("tracepoint"), "path.connect_ia32", "path.unix_sendto") == [
-        (
-            "warn",
-            f"connect(2) of 32-bit processes (i386 number 362): {FROM_SYN}, observed by socket_state",
-            "needs the tier trampoline or kprobe",
-        ),
-        ("no", "datagrams to an AF_UNIX address without connect: not observed yet", ""),
+    text = f"connect(2) of 32-bit processes (i386 number 362): {FROM_SYN}, observed by socket_state"
+    tiers = "needs the tier trampoline or kprobe"
+    paths = ("path.connect_ia32", "path.unix_sendto", "path.sctp_connectx")
+    unix = "datagrams to an AF_UNIX address without connect: not seen by the tracepoint tier"
+    sctp = (
+        "no",
+        "sctp_connectx(3): a socket option: the programs that observe it do not work here",
+        "no program of this tier can observe it",
+    )
+    assert lines(facts("tracepoint"), *paths) == [
+        ("warn", text, f"trace with --ia32, for which every system call of this host pays; else {tiers}"),
+        ("no", unix, "trace with --sends, for which every send on a socket pays"),
+        sctp,
+    ]
+    trials = {**LOADED, "every_call_enter": Trial("refused", "x"), "sent_any": Trial("absent", "y")}
+    assert lines(facts("tracepoint", trials=trials), *paths) == [
+        ("warn", text, tiers),
+        ("no", unix, "needs tp_btf/sock_send_length"),
+        sctp,
     ]
     assert lines(facts(None, tier_error="needs CAP_BPF"), "path.unix") == [
         ("no", "connect(2) on AF_UNIX sockets: not observed, as tracing does not work here", "")
@@ -612,6 +683,7 @@ def test_each_program_is_tried_once_alone() -> None:
     expected = [program.name for program in (*SOCKET_PROGRAMS, LEFTOVER)]
     for tier in TIERS:
         expected += [program.name for program in (*tier.programs, *tier.evidence)]
+    expected += [program.name for option in OPTIONS.values() for program in option.programs]
     assert tried == expected
 
 
@@ -779,7 +851,10 @@ def test_verb(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "132")  # a wide terminal gets 80 columns all the same
     monkeypatch.setattr(sys, "stdout", stream())
-    assert doctor.run(argparse.Namespace(output=output, selftest=False, tier=None)) == status
+    assert (
+        doctor.run(argparse.Namespace(output=output, selftest=False, tier=None, sends=False, ia32=False))
+        == status
+    )
     checks = report.report(found)
     assert isinstance(sys.stdout, io.StringIO)
     assert sys.stdout.getvalue() == (screen.table(checks, 80, color) if is_table else screen.ndjson(checks))

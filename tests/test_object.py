@@ -116,9 +116,16 @@ def test_what_a_judgement_rests_on_is_kept_whole(btf: Btf) -> None:
 def test_programs_and_tiers_name_each_other(data: bytes) -> None:
     """In both directions, each with the section that says where libbpf attaches it."""
     groups = chain.from_iterable((tier.programs, tier.evidence) for tier in tiers.TIERS)
+    asked = chain.from_iterable(option.programs for option in tiers.OPTIONS.values())
     everything = list(
         chain(
-            tiers.SOCKET_PROGRAMS, [tiers.LEFTOVER], tiers.CONVERSATION, tiers.CGROUPS, tiers.NAMES, *groups
+            tiers.SOCKET_PROGRAMS,
+            [tiers.LEFTOVER],
+            tiers.CONVERSATION,
+            tiers.CGROUPS,
+            tiers.NAMES,
+            *groups,
+            asked,
         )
     )
     listed = {p.name: p.hook for p in everything}
@@ -126,6 +133,8 @@ def test_programs_and_tiers_name_each_other(data: bytes) -> None:
     assert listed == programs(data)
     assert set(listed) >= tiers.ESSENTIAL
     assert len({tier.name for tier in tiers.TIERS}) == len(tiers.TIERS)
+    assert {option for tier in tiers.TIERS for option in tier.options} == set(tiers.OPTIONS.values())
+    assert set(chain(*chain(*tiers.RETURNS.values()))) <= set(listed)
 
 
 def test_the_kernel_side_has_the_room_that_options_promise(btf: Btf) -> None:

@@ -46,13 +46,14 @@ def seen(
     late: frozenset[int] = frozenset(),
     without: frozenset[str] = frozenset(),
     hierarchy: bool = True,
+    also: frozenset[str] = frozenset(),
     **report: Any,
 ) -> Observed:
     """What one process did and what was seen of it."""
     entries = frozenset(p.name for t in TIERS if t.name == tier for p in t.programs)
     taken = [Taken({**REPORT, **report})]
     attached = (SHARED | entries) - without
-    return Observed(tier, attached, taken, {7: list(rows)} if rows else {}, late, hierarchy)
+    return Observed(tier, attached, taken, {7: list(rows)} if rows else {}, late, hierarchy, also)
 
 
 def found(observed: Observed) -> Finding:
@@ -89,11 +90,46 @@ def changed(**values: Any) -> dict[str, Any]:
         (seen(ROW, late=frozenset({1})), "wrong", "seen, but its row came only when the trace ended", True),
         (seen(ROW, fd=None), "wrong", "seen, but fd is 3, not None", True),
         (seen(), "not seen", "not seen: although it is claimed", True),
-        (seen(way="unix_sendto"), "not seen", "not seen: no program observes it yet", False),
+        (
+            seen(way="unix_sendto"),
+            "not seen",
+            "not seen: only with --sends, for which every send on a socket pays",
+            False,
+        ),
+        (
+            seen(way="unix_sendto", also=frozenset({"sends"})),
+            "not seen",
+            "not seen: tp_btf/sock_send_length is not to be had in this kernel",
+            False,
+        ),
+        (
+            seen(way="unix_sendto", tier="trampoline"),
+            "not seen",
+            "not seen: fexit/unix_dgram_sendmsg is not to be had in this kernel",
+            False,
+        ),
+        (
+            seen(way="sctp_connectx"),
+            "not seen",
+            "not seen: the tracepoint tier has no program that observes it",
+            False,
+        ),
         (
             seen(way="i386_udp"),
             "not seen",
-            "not seen: the tracepoint tier has no program that observes it",
+            "not seen: only with --ia32, for which every system call of this host pays",
+            False,
+        ),
+        (
+            seen(changed(entry="connect_ia32", verdict="established", **{"return": None}), way="i386_tcp"),
+            "partly",
+            "seen without return (only with --ia32, for which every system call of this host pays)",
+            False,
+        ),
+        (
+            seen(changed(entry="sendto", **{"return": None}), way="udp4_sendto"),
+            "partly",
+            "seen without return (only with --sends, for which every send on a socket pays)",
             False,
         ),
         (seen(way="i386_udp", tier="kprobe"), "not seen", "not seen: although it is claimed", True),
@@ -141,7 +177,12 @@ def test_lines_and_screen() -> None:
             "",
         ),
         ("way.udp4", "warn", "connect(2), UDP over IPv4: seen without return", ""),
-        ("way.unix_sendto", "no", "sendto(2), Unix datagrams: not seen: no program observes it yet", ""),
+        (
+            "way.unix_sendto",
+            "no",
+            "sendto(2), Unix datagrams, by abstract name: not seen: no program observes it yet",
+            "",
+        ),
     ]
     assert json.loads(findings.ndjson([one], "kprobe", "6.1.0")) == {
         "way": "udp4",
@@ -235,6 +276,18 @@ def test_the_page() -> None:
     records = [
         record("6.18.4-x", "tracepoint", "a", "seen", "seen"),
         record("6.18.4-x", "tracepoint", "b", "partly", "seen without fd"),
+        record("6.18.4-x", "tracepoint", "c", "not seen", "not seen: only with --sends, for which ..."),
+        record("6.18.4-x", "tracepoint", "a", "seen", "seen", also=["sends"]),
+        record("6.18.4-x", "tracepoint", "c", "seen", "seen", also=["sends"]),
+        record(
+            "6.1.0-9-amd64",
+            "kprobe",
+            "c",
+            "not seen",
+            "not seen: only with --sends, for which ...",
+            emulated=True,
+        ),
+        record("6.1.0-9-amd64", "kprobe", "c", "not seen", "not seen: y", emulated=True, also=["sends"]),
         record("6.1.0-9-amd64", "kprobe", "a", "not here", "not possible here: x", emulated=True),
         record("6.1.0-9-amd64", "kprobe", "b", "partly", "seen without fd", emulated=True),
         {"kernel": "6.18.4-x", "tier": "kprobe", "refused": refused},
@@ -244,9 +297,12 @@ def test_the_page() -> None:
         "| --- | --- | --- | --- |\n"
         "| `a` | what a is | - (1) | seen |\n"
         "| `b` | what b is | in part (2) | in part (2) |\n"
+        "| `c` | what c is | no (3) | `--sends` (4) |\n"
         "\n## Notes\n\n"
         "1. not possible here: x\n"
         "2. seen without fd\n"
+        "3. not seen: y\n"
+        "4. not seen: only with --sends, for which ...\n"
         "\n## Tiers that do not load\n\n"
         "- 6.18, kprobe: loading: EINVAL\n"
     )

@@ -76,6 +76,32 @@ static __always_inline void read_ends(struct attempt *r, const void *sk)
 	r->flags |= FLAG_LOCAL | FLAG_PEER;
 }
 
+/* Whether the address asked for is the one that the kernel used; also where that cannot be told. */
+static __always_inline bool asked_is_used(const struct attempt *r)
+{
+	u16 family = *(u16 *)r->sockaddr;
+	bool same;
+
+	if (family == AF_INET) {
+		u32 asked = *(u32 *)(r->sockaddr + 4), used = *(u32 *)(r->peer_family == AF_INET ? r->daddr : r->daddr + 12);
+
+		same = !asked || asked == used; /* 0.0.0.0 means this host */
+	} else if (family == AF_INET6 && r->peer_family == AF_INET) {
+		u32 asked = *(u32 *)(r->sockaddr + 20); /* ::ffff:a.b.c.d, seen as IPv4 */
+
+		same = !asked || asked == *(u32 *)r->daddr;
+	} else if (family == AF_INET6) {
+		u64 *asked = (u64 *)(r->sockaddr + 8), *used = (u64 *)r->daddr;
+
+		same = (!asked[0] && !asked[1]) || (asked[0] == used[0] && asked[1] == used[1]);
+		/* ::ffff:0.0.0.0 */
+		same |= !asked[0] && *(u32 *)(r->sockaddr + 16) == 0xffff0000 && !*(u32 *)(r->sockaddr + 20);
+	} else {
+		return true;
+	}
+	return same && *(u16 *)(r->sockaddr + 2) == r->dport;
+}
+
 /*
  * The address that the kernel used (on the socket) against the one in user memory at entry. Where they differ, either
  * a cgroup program rewrote it, or another thread changed it between our look and the kernel's copy (TOCTOU): then
@@ -93,24 +119,7 @@ static __always_inline void compare_ends(struct attempt *r, struct task_struct *
 	if (r->protocol != IPPROTO_TCP && r->protocol != IPPROTO_UDP &&
 	    (r->protocol != IPPROTO_MPTCP || !(r->flags & FLAG_SETTLED)))
 		return;
-	if (family == AF_INET) {
-		u32 asked = *(u32 *)(r->sockaddr + 4), used = *(u32 *)(r->peer_family == AF_INET ? r->daddr : r->daddr + 12);
-
-		same = !asked || asked == used; /* 0.0.0.0 means this host */
-	} else if (family == AF_INET6 && r->peer_family == AF_INET) {
-		u32 asked = *(u32 *)(r->sockaddr + 20); /* ::ffff:a.b.c.d, seen as IPv4 */
-
-		same = !asked || asked == *(u32 *)r->daddr;
-	} else if (family == AF_INET6) {
-		u64 *asked = (u64 *)(r->sockaddr + 8), *used = (u64 *)r->daddr;
-
-		same = (!asked[0] && !asked[1]) || (asked[0] == used[0] && asked[1] == used[1]);
-		/* ::ffff:0.0.0.0 */
-		same |= !asked[0] && *(u32 *)(r->sockaddr + 16) == 0xffff0000 && !*(u32 *)(r->sockaddr + 20);
-	} else {
-		return;
-	}
-	if (same && *(u16 *)(r->sockaddr + 2) == r->dport)
+	if (asked_is_used(r))
 		return;
 	bpf_probe_read_user(now, family == AF_INET ? 16 : 24, (void *)r->pointer);
 	same = now[0] == entry[0] && now[1] == entry[1] && (family == AF_INET || now[2] == entry[2]);

@@ -51,47 +51,49 @@ struct registers {
 /* The registers that the system call saved; arguments stay in place until it returns (arch/x86/entry). */
 static __always_inline void read_call(struct registers *call, struct task_struct *task)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task); /* typed: its members are plain loads */
 
-	call->number = BPF_CORE_READ(regs, orig_ax) & ~0x40000000; /* the bit that marks an x32 call */
+	call->number = regs->orig_ax & ~0x40000000; /* the bit that marks an x32 call */
 	call->compat = task->thread_info.status & TS_COMPAT;
 	if (call->compat) {
-		call->args[0] = (u32)BPF_CORE_READ(regs, bx);
-		call->args[1] = (u32)BPF_CORE_READ(regs, cx);
-		call->args[2] = (u32)BPF_CORE_READ(regs, dx);
-		call->args[3] = (u32)BPF_CORE_READ(regs, si);
-		call->args[4] = (u32)BPF_CORE_READ(regs, di);
-		call->args[5] = (u32)BPF_CORE_READ(regs, bp);
+		call->args[0] = (u32)regs->bx;
+		call->args[1] = (u32)regs->cx;
+		call->args[2] = (u32)regs->dx;
+		call->args[3] = (u32)regs->si;
+		call->args[4] = (u32)regs->di;
+		call->args[5] = (u32)regs->bp;
 	} else {
-		call->args[0] = BPF_CORE_READ(regs, di);
-		call->args[1] = BPF_CORE_READ(regs, si);
-		call->args[2] = BPF_CORE_READ(regs, dx);
-		call->args[3] = BPF_CORE_READ(regs, r10);
-		call->args[4] = BPF_CORE_READ(regs, r8);
-		call->args[5] = BPF_CORE_READ(regs, r9);
+		call->args[0] = regs->di;
+		call->args[1] = regs->si;
+		call->args[2] = regs->dx;
+		call->args[3] = regs->r10;
+		call->args[4] = regs->r8;
+		call->args[5] = regs->r9;
 	}
 }
 
 enum { NR_CONNECT = 42, NR_SENDTO = 44, NR_SENDMSG = 46, NR_SENDMMSG = 307, NR_IO_URING_ENTER = 426 };
+enum { NR_SETSOCKOPT = 54, NR_GETSOCKOPT = 55, NR32_GETSOCKOPT = 365, NR32_SETSOCKOPT = 366 };
 enum { NR32_SOCKETCALL = 102, NR32_SENDMMSG = 345, NR32_CONNECT = 362, NR32_SENDTO = 369, NR32_SENDMSG = 370 };
 #elif defined(__TARGET_ARCH_arm64)
 static __always_inline void read_call(struct registers *call, struct task_struct *task)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task); /* typed: its members are plain loads */
 
-	call->number = BPF_CORE_READ(regs, syscallno);
+	call->number = regs->syscallno;
 	call->compat = 0; /* 32-bit processes use numbers of their own; they are not told apart here */
-	call->args[0] = BPF_CORE_READ(regs, orig_x0);
+	call->args[0] = regs->orig_x0;
 #pragma unroll
 	for (int i = 1; i < 6; i++)
-		call->args[i] = BPF_CORE_READ(regs, user_regs.regs[i]);
+		call->args[i] = regs->user_regs.regs[i];
 }
 
+enum { NR_SETSOCKOPT = 208, NR_GETSOCKOPT = 209, NR32_GETSOCKOPT = -7, NR32_SETSOCKOPT = -8 };
 enum { NR_CONNECT = 203, NR_SENDTO = 206, NR_SENDMSG = 211, NR_SENDMMSG = 269, NR_IO_URING_ENTER = 426 };
 enum { NR32_SOCKETCALL = -2, NR32_SENDMMSG = -3, NR32_CONNECT = -4, NR32_SENDTO = -5, NR32_SENDMSG = -6 };
 #endif
 
-enum { SYS_CONNECT = 3, SYS_SENDTO = 11, SYS_SENDMSG = 16, SYS_SENDMMSG = 20 }; /* socketcall(2), linux/net.h */
+enum { SYS_CONNECT = 3, SYS_SENDTO = 11, SYS_SETSOCKOPT = 14, SYS_GETSOCKOPT = 15, SYS_SENDMSG = 16, SYS_SENDMMSG = 20 }; /* socketcall(2), linux/net.h */
 
 /* Which of the calls that end in __sys_connect this is. */
 static __always_inline u8 entry_of_connect(void)
@@ -102,7 +104,7 @@ static __always_inline u8 entry_of_connect(void)
 	if (task->thread_info.status & TS_COMPAT) {
 		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
-		return BPF_CORE_READ(regs, orig_ax) == NR32_SOCKETCALL ? ENTRY_SOCKETCALL : ENTRY_CONNECT_IA32;
+		return regs->orig_ax == NR32_SOCKETCALL ? ENTRY_SOCKETCALL : ENTRY_CONNECT_IA32;
 	}
 #endif
 	return ENTRY_CONNECT;
@@ -134,8 +136,41 @@ static __always_inline void read_msghdr(struct attempt *r, u64 message, bool com
 	}
 }
 
+/*
+ * What an io_uring request that sends to an address was asked for, by its socket: registers do not tell. Of several
+ * requests under way for one socket it is the last submitted one, so the address holds only if it is the one in use.
+ */
+struct uring_send {
+	u64 pointer;
+	s32 fd;
+	s32 addrlen; /* 0: not known */
+	u8 sockaddr[128];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, struct uring_send);
+} uring_sends SEC(".maps");
+
+static __always_inline void read_uring_send(struct attempt *r, u64 sk)
+{
+	struct uring_send *asked = bpf_map_lookup_elem(&uring_sends, &sk);
+
+	if (!asked)
+		return;
+	r->fd = asked->fd;
+	r->flags &= ~FLAG_NO_FD;
+	if (!asked->addrlen)
+		return;
+	r->flags &= ~FLAG_NO_ADDRESS;
+	r->pointer = asked->pointer;
+	r->addrlen = asked->addrlen;
+	__builtin_memcpy(r->sockaddr, asked->sockaddr, sizeof(r->sockaddr));
+}
+
 /* How an attempt that was first seen at its socket came in, with the arguments that its call had. */
-static __always_inline void read_way(struct attempt *r, struct task_struct *task, bool stream)
+static __always_inline void read_way(struct attempt *r, struct task_struct *task, u64 sk, bool stream)
 {
 	struct registers call = {};
 	bool compat;
@@ -145,6 +180,7 @@ static __always_inline void read_way(struct attempt *r, struct task_struct *task
 	r->flags |= FLAG_NO_ADDRESS | FLAG_NO_FD;
 	if (task->flags & PF_IO_WORKER) {
 		r->entry = ENTRY_IO_URING;
+		read_uring_send(r, sk);
 		return;
 	}
 	if (task->flags & PF_KTHREAD) {
@@ -153,8 +189,9 @@ static __always_inline void read_way(struct attempt *r, struct task_struct *task
 	}
 	read_call(&call, task);
 	compat = call.compat;
-	if (!compat && call.number == NR_IO_URING_ENTER) {
+	if (call.number == NR_IO_URING_ENTER) { /* the same number in both tables */
 		r->entry = ENTRY_IO_URING;
+		read_uring_send(r, sk);
 		return;
 	}
 	sub = 0;

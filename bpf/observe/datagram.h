@@ -5,11 +5,6 @@
  * destination, not for each datagram.
  */
 
-struct destination {
-	ip_addr address;
-	u32 port;
-	u32 family;
-};
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -17,12 +12,45 @@ struct {
 	__type(value, struct destination);
 } sent_to SEC(".maps");
 
+/*
+ * Which message of a sendmmsg(2) goes to r's peer: registers tell where the vector is, not how far the kernel has come.
+ * The first was looked at already. Beyond MOST_HEADS, and where memory has changed, it is not known.
+ */
+enum { MOST_HEADS = 32 };
+static __attribute__((noinline)) int find_message(struct attempt *r, u64 vector, u32 count, bool compat)
+{
+	if (!r)
+		return 0;
+	for (u32 i = 1; i < MOST_HEADS && i < count; i++) {
+		r->flags &= ~FLAG_UNREADABLE;
+		read_msghdr(r, vector + i * (compat ? 32 : 64), compat);
+		if (!(r->flags & FLAG_UNREADABLE) && *(u16 *)r->sockaddr && asked_is_used(r))
+			return 0;
+	}
+	r->flags |= FLAG_NO_ADDRESS;
+	return 0;
+}
+
+static __always_inline void read_message(struct attempt *r, struct task_struct *task)
+{
+	struct registers call = {};
+
+	if (r->entry != ENTRY_SENDMMSG || (!(r->flags & FLAG_UNREADABLE) && asked_is_used(r)))
+		return;
+	read_call(&call, task);
+	if (call.compat && call.number == NR32_SOCKETCALL)
+		read_socketcall(&call);
+	if ((u32)call.args[2] > 1)
+		find_message(r, call.args[1], call.args[2], call.compat);
+}
+
 static __always_inline void datagram_sent(struct bpf_sock_addr *ctx, const struct destination *to)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct send_key key = { .task = (u64)task };
 	struct cpu_counters *c = count();
 	struct destination *last;
-	struct attempt record, *r = &record; /* on the stack: these programs can be preempted */
+	struct attempt *r;
 
 	if (!ctx->sk || !c)
 		return;
@@ -34,23 +62,25 @@ static __always_inline void datagram_sent(struct bpf_sock_addr *ctx, const struc
 			return;
 		*last = *to;
 	}
-	if (!caller_wanted(task))
+	if (!caller_wanted(task) || !peer_wanted(ctx->family, to->port))
 		return;
-	__builtin_memset(r, 0, sizeof(*r));
+	key.sk = (u64)ctx->sk;
+	r = send_begin(&key, c);
+	if (!r)
+		return;
 	r->family = ctx->family;
 	r->type = ctx->type;
 	r->protocol = ctx->protocol;
 	r->dport = to->port;
 	r->peer_family = to->family;
 	__builtin_memcpy(r->daddr, to->address, sizeof(r->daddr));
-	if (!peer_wanted(r))
-		return;
 	begin_record(r, task, c);
-	read_way(r, task, false);
+	read_way(r, task, key.sk, false);
+	read_message(r, task);
 	r->flags |= FLAG_PEER | FLAG_SENT;
 	r->cookie = bpf_get_socket_cookie(ctx);
 	if (narrow.conversation)
-		talk_joined(r, (u64)ctx->sk, false); /* kernels before 6.2 let nothing else read a socket here */
+		talk_joined(r, key.sk, false); /* kernels before 6.2 let nothing else read a socket here */
 	r->netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
 	if (ctx->sk->src_port) {
 		r->bound = ctx->sk->src_port;
@@ -68,8 +98,12 @@ static __always_inline void datagram_sent(struct bpf_sock_addr *ctx, const struc
 		r->flags |= FLAG_LOCAL;
 	}
 	compare_ends(r, task, NULL);
+	forget_other_request(r);
+	if (narrow.returns & RETURNS_DATAGRAM)
+		return; /* the return of the send submits it */
 	r->ended = r->began;
 	submit(r);
+	send_end(&key);
 }
 
 SEC("cgroup/sendmsg4")

@@ -78,10 +78,10 @@ static __always_inline bool address_wanted(const u8 *sockaddr)
 	return true;
 }
 
-/* By the peer of a socket, for attempts that are first seen there. */
-static __always_inline bool peer_wanted(const struct attempt *r)
+/* By the peer of an internet socket, for attempts that are first seen there. */
+static __always_inline bool peer_wanted(u16 family, u16 port)
 {
-	if (narrow.families && !(narrow.families & (r->family == AF_INET ? 1 : 2)))
+	if (narrow.families && !(narrow.families & (family == AF_INET ? 1 : 2)))
 		return false;
-	return !narrow.nports || ONE_OF(narrow.ports, narrow.nports, 32, (u32)r->dport);
+	return !narrow.nports || ONE_OF(narrow.ports, narrow.nports, 32, (u32)port);
 }

@@ -51,16 +51,19 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 	r->type = SOCK_STREAM;
 	read_ends(r, sk);
 	r->flags &= ~FLAG_LOCAL;
-	if (!peer_wanted(r))
+	if (!peer_wanted(r->family, r->dport))
 		return;
 	begin_record(r, task, c);
-	read_way(r, task, true);
+	read_way(r, task, key, true);
 	compare_ends(r, task, sk);
+	forget_other_request(r);
 	r->cookie = bpf_get_socket_cookie(sk);
 	r->flags |= FLAG_FOLLOWED;
 	if (r->protocol == IPPROTO_TCP && PEEK(struct tcp_sock, sk, fastopen_req))
 		r->flags |= FLAG_FASTOPEN;
-	if (!(r->entry == ENTRY_IO_URING && narrow.uring) || r->flags & FLAG_FASTOPEN)
+	if (by_fastopen(r))
+		f->parts = narrow.returns & RETURNS_FASTOPEN ? 0 : FLAG_RETURNED;
+	else if (!(r->entry == ENTRY_IO_URING && narrow.uring))
 		f->parts = FLAG_RETURNED; /* nothing will return; io_uring's completion does */
 	if (narrow.conversation && f->parts)
 		talk_joined(r, key, true);
@@ -68,6 +71,8 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 		unfollowed();
 		r->phase = PHASE_PENDING; /* all that will ever be known */
 		submit(r);
+	} else if (!f->parts && by_fastopen(r)) {
+		__sync_fetch_and_add(&opening, 1);
 	}
 }
 

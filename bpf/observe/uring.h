@@ -4,6 +4,71 @@
  * followed by its own two tracepoints: submitted, completed. They cost nothing but io_uring's users.
  */
 
+static __always_inline void *descriptor_socket(struct task_struct *task, int fd)
+{
+	struct fdtable *table = task->files->fdt;
+	struct file **slots, *file = NULL;
+
+	if (fd < 0 || (u32)fd >= table->max_fds)
+		return NULL;
+	slots = table->fd;
+	if (bpf_probe_read_kernel(&file, sizeof(file), &slots[(u32)fd]) || !file)
+		return NULL;
+	if ((PEEK(struct inode, PEEK(struct file, file, f_inode), i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	return PEEK(struct socket, PEEK(struct file, file, private_data), sk);
+}
+
+/* A request that sends: what the hooks that see its destination cannot know. */
+static __always_inline void uring_sending(struct io_kiocb *request, bool message)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct io_sr_msg *command = (struct io_sr_msg *)request;
+	struct { u64 name; s32 length; s32 pad; } head = {};
+	struct uring_send asked = {};
+	struct io_async_msghdr *own;
+	u64 key, user = 0;
+	bool kernels = false, connected;
+	u32 flags = 0, size;
+
+	bpf_core_read(&flags, sizeof(flags), &request->flags);
+	if (flags & REQ_F_FIXED_FILE || !caller_wanted(task))
+		return; /* in the ring's own table: it has no descriptor */
+	asked.fd = BPF_CORE_READ(request, cqe.fd);
+	key = (u64)descriptor_socket(task, asked.fd);
+	if (!key)
+		return;
+	connected = PEEK(struct sock, (void *)key, __sk_common.skc_state) == TCP_ESTABLISHED;
+	if (connected && PEEK(struct sock, (void *)key, sk_type) == SOCK_STREAM)
+		return;
+	if (message) {
+		bpf_core_read(&user, sizeof(user), &command->umsg);
+		bpf_probe_read_user(&head, sizeof(head), (void *)user);
+	} else if (bpf_core_field_exists(command->addr)) {
+		bpf_core_read(&head.name, sizeof(head.name), &command->addr);
+		bpf_core_read(&head.length, sizeof(head.length), &command->addr_len);
+	} else if (bpf_core_type_exists(struct io_async_msghdr)) {
+		bpf_core_read(&own, sizeof(own), &request->async_data);
+		bpf_core_read(&head.name, sizeof(head.name), &own->msg.msg_name);
+		bpf_core_read(&head.length, sizeof(head.length), &own->msg.msg_namelen);
+		kernels = true;
+	}
+	if (connected && !head.name)
+		return;
+	size = head.length < 0 ? 0 : head.length;
+	barrier_var(size);
+	if (size > sizeof(asked.sockaddr))
+		size = sizeof(asked.sockaddr);
+	if (!head.name || !size) {
+		asked.addrlen = 0;
+	} else if (kernels ? !bpf_probe_read_kernel(asked.sockaddr, size, (void *)head.name)
+		    : !bpf_probe_read_user(asked.sockaddr, size, (void *)head.name)) {
+		asked.addrlen = head.length;
+		asked.pointer = kernels ? 0 : head.name;
+	}
+	bpf_map_update_elem(&uring_sends, &key, &asked, BPF_ANY);
+}
+
 static __always_inline void uring_submitted(struct io_kiocb *request)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -15,8 +80,20 @@ static __always_inline void uring_submitted(struct io_kiocb *request)
 	struct attempt *r;
 	int addrlen = 0;
 
-	if (request->opcode != IORING_OP_CONNECT)
+	switch (request->opcode) {
+	case IORING_OP_CONNECT:
+		break;
+	case IORING_OP_SENDMSG:
+	case IORING_OP_SENDMSG_ZC:
+		uring_sending(request, true);
 		return;
+	case IORING_OP_SEND:
+	case IORING_OP_SEND_ZC:
+		uring_sending(request, false);
+		return;
+	default:
+		return;
+	}
 	if (!c || !caller_wanted(task))
 		return;
 	f = cleared_scratch(SCRATCH_TASK);

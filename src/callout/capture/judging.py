@@ -147,8 +147,8 @@ def event_type(e: Evidence, j: Judgement) -> list[str]:
 
 def outcome(e: Evidence, j: Judgement) -> str:
     """ECS event.outcome."""
-    if e.sent or j.verdict == "pending":
-        return "unknown"
+    if j.verdict == "pending" or (e.sent and j.verdict in verdict.SUCCESS):
+        return "unknown"  # what was sent may reach nobody
     return "success" if j.verdict in verdict.SUCCESS else "failure"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -59,7 +59,9 @@ class KernelSource:
 
     ``related``: also rows for the calls around the attempts (``capture.conversation``). ``listeners``: who takes
     records of other kinds (``channels``), by kind; their programs are loaded only then. What a record says is true
-    for the attempts that come after it: each batch is handed out after the records that were ready by then.
+    for the attempts that come after it: each batch is handed out after the records that were ready by then. ``also``:
+    names of ``tiers.OPTIONS``, for ways that a tier sees only with programs that others pay for; one that a tier lacks
+    or does not need changes nothing. ``without`` leaves out programs by name, to measure what they cost.
     ``hidden``: gives the threads that are not reported, when programs are loaded.
     """
 
@@ -72,6 +74,8 @@ class KernelSource:
         related: bool = False,
         listeners: Mapping[str, Handler] | None = None,
         hidden: Callable[[], Iterable[int]] = tuple,
+        also: Collection[str] = (),
+        without: Collection[str] = (),
     ) -> None:
         self.narrowing = narrowing or Narrowing()
         self.narrowing.check()
@@ -81,6 +85,7 @@ class KernelSource:
         self._related = related
         self._listeners = dict(listeners or {})
         self._hidden = hidden
+        self._also, self._without = frozenset(also), frozenset(without)
         self._nice: int | None = None
         self.tier: Tier | None = None
         self.states: list[ProgramState] = []
@@ -133,8 +138,9 @@ class KernelSource:
                 f"there is no tier {self._asked_tier!r}", f"choose from: {', '.join(t.name for t in TIERS)}"
             )
         others = tuple(program for channel in self._channels for program in channel.programs)
+        beside = (*SOCKET_PROGRAMS, LEFTOVER, *others)
         loader = Loader(
-            constants, sizes, (*SOCKET_PROGRAMS, LEFTOVER, *others), CONVERSATION, self.narrowing.cgroup
+            constants, sizes, beside, CONVERSATION, self.narrowing.cgroup, self._also, self._without
         )
         self._loaded, self.tier = loader.best(tiers)
         self.states = loader.states
@@ -181,8 +187,8 @@ class KernelSource:
             self._loaded.iterate(LEFTOVER)
         while len(batch := self.read()):
             yield batch
-        for name in ("flights", "requests"):
-            yield self.pending(name)
+        for name, key, parts in (("flights", 8, 8), ("requests", 8, 8), ("sends", 16, 0)):
+            yield self.pending(name, key, parts)
         after = self.counters()
         summary.attempts = after.entered - after.joined
         summary.lost = after.lost
@@ -230,11 +236,15 @@ class KernelSource:
     def _take_calls(self, records: Array) -> None:
         self._calls.append(records.copy())
 
-    def pending(self, name: str) -> Batch:
-        """What a map still holds of attempts under way, as rows with the verdict `pending`; for the end of a trace."""
+    def pending(self, name: str, key: int = 8, parts: int = 8) -> Batch:
+        """What a map still holds of attempts under way, as rows with the verdict `pending`; for the end of a trace.
+
+        ``key`` is the size of its keys; its values are a record and ``parts`` bytes more.
+        """
         assert self._loaded
-        values = self._loaded.values(name, 8, self.layout.dtype.itemsize + 8, 32768)
-        records = np.frombuffer(values[:, :-8].tobytes(), self.layout.dtype).copy()
+        record = self.layout.dtype.itemsize
+        values = self._loaded.values(name, key, record + parts, 32768)
+        records = np.frombuffer(values[:, :record].tobytes(), self.layout.dtype).copy()
         records["phase"] = self._decoder.phases["PHASE_PENDING"]
         return self._decoder.batch(records)
 

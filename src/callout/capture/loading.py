@@ -7,8 +7,9 @@ is kept (``ProgramState``), and an error only where nothing can be traced withou
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,10 @@ from callout._native import ffi, lib
 from callout.batch import Array
 from callout.capture.cgroups import directory
 from callout.capture.channels import smallest
-from callout.capture.tiers import ESSENTIAL, LEFTOVER, Program, Tier
+from callout.capture.tiers import ESSENTIAL, LEFTOVER, RETURNS, Program, Tier
 from callout.errors import NotPermittedError
+
+MUST = ESSENTIAL.union(*chain(*RETURNS.values()))  # those that load must attach: attempts wait for them
 
 
 class ProgramState(NamedTuple):
@@ -38,6 +41,12 @@ def exists(program: Program) -> bool:
     """Whether the running kernel has the tracepoint of a program; other hooks are found out by loading."""
     kind, _, name = program.hook.partition("/")
     return kind != "tp_btf" or bool(lib.co_has_tracepoint(name.encode()))
+
+
+def returns(programs: Sequence[Program]) -> int:
+    """Of which attempts these programs see the return, as ``narrow.returns`` has it."""
+    names = {program.name for program in programs}
+    return sum(bit for bit, sets in RETURNS.items() if any(needed <= names for needed in sets))
 
 
 def libbpf_error(action: str, number: int) -> str:
@@ -127,7 +136,8 @@ class Loader:
     """Finds the best tier that loads here, with as much of what goes with it as loads and attaches.
 
     ``beside``: programs that are wanted with every tier. ``late``: those of them that are attached last: there
-    are many, and a tier that fails fails before them. ``states`` says what became of each.
+    are many, and a tier that fails fails before them. ``also``: names of options of a tier, whose programs are wanted
+    too; ``without``: names of programs that are not. ``states`` says what became of each.
     """
 
     def __init__(
@@ -137,7 +147,10 @@ class Loader:
         beside: Sequence[Program],
         late: Sequence[Program] = (),
         cgroup: str | None = None,
+        also: Collection[str] = (),
+        without: Collection[str] = (),
     ) -> None:
+        self._also, self._without = also, without
         self.states: list[ProgramState] = []
         self._constants, self._sizes = constants, sizes
         self._beside, self._late = tuple(beside), frozenset(late)
@@ -158,21 +171,26 @@ class Loader:
 
     def _try(self, tier: Tier) -> Loaded:
         """Loads a tier with all that goes with it, or as much as loads and attaches. OSError if the tier fails."""
-        wanted = (*tier.evidence, *self._beside)
+        asked = chain(*(option.programs for option in tier.options if option.name in self._also))
+        # first what sees a send return: it must be there when a send is entered
+        every = (*asked, *tier.evidence, *self._beside)
+        wanted = tuple(p for p in every if p.name not in self._without)
         self.states = [ProgramState(p, "this kernel has no such tracepoint") for p in wanted if not exists(p)]
         extra = tuple(p for p in wanted if exists(p))
+        self._constants["returns"] = returns(extra)
         try:
             loaded = Loaded((*extra, *tier.programs), self._constants, self._sizes)
         except OSError:
             Loaded(tier.programs, self._constants).close()  # the tier itself must load
             extra = tuple(p for p in extra if self._loads(p))
+            self._constants["returns"] = returns(extra)
             loaded = Loaded((*extra, *tier.programs), self._constants, self._sizes)
         try:
             with directory(self._cgroup) as cgroup:
                 late = tuple(p for p in extra if p in self._late)
                 early = tuple(p for p in extra if p not in self._late)
                 for program in (*early, *tier.programs, *late):
-                    must = program in tier.programs or program.name in ESSENTIAL
+                    must = program in tier.programs or program.name in MUST
                     self._attach(loaded, program, cgroup, must)
         except OSError:
             loaded.close()

@@ -22,6 +22,14 @@ class Program(NamedTuple):
     watches: str = ""
 
 
+class Option(NamedTuple):
+    """Programs that are loaded only when asked for, by this name, as others than connect(2) pay for them: ``payer``."""
+
+    name: str
+    payer: str
+    programs: tuple[Program, ...]
+
+
 class Tier(NamedTuple):
     """Entry programs that belong together; ``tax_ns`` is what every other system call of the host pays."""
 
@@ -29,7 +37,50 @@ class Tier(NamedTuple):
     programs: tuple[Program, ...]
     tax_ns: tuple[int, int]
     evidence: tuple[Program, ...] = ()
+    options: tuple[Option, ...] = ()
 
+
+# Sends to an address without connect(2), and Fast Open, as they return. Sends on connected TCP sockets enter none of
+# these functions, but every send on a socket passes the tracepoint of SENDS (Linux 6.3 and later).
+SENT_BY_FUNCTION = (
+    Program("sent_udp4", "fexit/udp_sendmsg", "results of UDP sends"),
+    Program("sent_udp6", "fexit/udpv6_sendmsg", "results of UDP sends over IPv6"),
+    Program("sent_fastopen", "fexit/tcp_sendmsg_fastopen", "results of TCP Fast Open"),
+    Program("sent_mptcp", "fexit/mptcp_sendmsg", "results of Fast Open with MPTCP"),
+    Program("sent_unix", "fexit/unix_dgram_sendmsg", "Unix datagrams to an address"),
+    Program("sent_raw4", "fexit/raw_sendmsg", "packets of raw sockets"),
+    Program("sent_raw6", "fexit/rawv6_sendmsg", "packets of raw IPv6 sockets"),
+    Program("sent_ping4", "fexit/ping_v4_sendmsg", "packets of ping sockets"),
+    Program("sent_ping6", "fexit/ping_v6_sendmsg", "packets of IPv6 ping sockets"),
+    Program("sent_packet", "fexit/packet_sendmsg", "frames of packet sockets"),
+    Program("sent_sctp", "fexit/sctp_sendmsg", "messages of SCTP (its module must be there first)"),
+    Program("sctp_connected", "fexit/__sctp_connect", "sctp_connectx(3) (the module must be there first)"),
+)
+SENDS = Option(
+    "sends",
+    "every send on a socket",
+    (
+        Program(
+            "sent_any",
+            "tp_btf/sock_send_length",
+            "results of UDP sends and of Fast Open; Unix datagrams to an address; raw, ping and packet sockets",
+        ),
+    ),
+)
+IA32 = Option(
+    "ia32",
+    "every system call of this host",
+    (
+        Program("every_call_exit", "tp_btf/sys_exit", "results of connect(2) of i386 and x32 processes"),
+        Program("every_call_enter", "tp_btf/sys_enter", "connect(2) of i386 and x32 processes"),
+    ),
+)
+OPTIONS = {option.name: option for option in (SENDS, IA32)}
+# Of which attempts the return is waited for (narrow.returns), and the programs that must see it.
+RETURNS = {
+    1: (frozenset({"sent_udp4", "sent_udp6"}), frozenset({"sent_any"})),
+    2: (frozenset({"sent_fastopen"}), frozenset({"sent_any"})),
+}
 
 TIERS = (
     Tier(
@@ -40,6 +91,7 @@ TIERS = (
         ),
         (0, 0),
         (
+            *SENT_BY_FUNCTION,
             Program(
                 "trampoline_lsm",
                 "fexit/security_socket_connect",
@@ -99,6 +151,7 @@ TIERS = (
             ),
             Program("kprobe_icmp6", "kprobe/ipv6_icmp_error", "ICMPv6 errors, with type, code and sender"),
         ),
+        (SENDS,),
     ),
     Tier(
         "tracepoint",
@@ -109,6 +162,8 @@ TIERS = (
             ),
         ),
         (65, 115),
+        (),
+        (SENDS, IA32),
     ),
 )
 

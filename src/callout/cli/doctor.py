@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from callout.doctor.facts import Check
 
 FORMATS = ("table", "ndjson")
+ALSO = ("sends", "ia32")  # as `trace` has them
 WIDTH = 80  # wider lines are harder to read, and reports get pasted into mails
 
 
@@ -42,15 +43,21 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tier", metavar="TIER", help="for --selftest: trampoline, kprobe, tracepoint (the best)"
     )
+    for name in ALSO:
+        text = f"for --selftest: trace as `callout trace --{name}` does"
+        parser.add_argument(f"--{name}", action="store_true", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
     """Examines this host and prints what was found."""
     wants_lines = (args.output or ("table" if sys.stdout.isatty() else "ndjson")) == "ndjson"
     if args.selftest:
-        return selftest(args.tier, wants_lines)
+        return selftest(args.tier, [name for name in ALSO if getattr(args, name)], wants_lines)
     if args.tier is not None:
         raise UsageError("--tier goes with --selftest", "without it, all tiers are tried")
+    for name in ALSO:
+        if getattr(args, name):
+            raise UsageError(f"--{name} goes with --selftest", "without it, all programs are tried")
     from callout.doctor import host, programs, report, screen
 
     checks = report.report(programs.gather(host.gather()))
@@ -58,13 +65,13 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.can_trace(checks) else 3
 
 
-def selftest(tier: str | None, wants_lines: bool) -> int:
+def selftest(tier: str | None, also: Sequence[str], wants_lines: bool) -> int:
     """Takes every way out and prints what was seen."""
     from callout.doctor import findings, selftest
 
     before = signal.signal(signal.SIGTERM, ended)
     try:
-        observed = selftest.observe(tier)
+        observed = selftest.observe(tier, also)
     finally:
         signal.signal(signal.SIGTERM, before)
     found = findings.findings(observed)

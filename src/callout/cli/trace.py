@@ -45,6 +45,16 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "(bench/names.py measures it)",
     )
     parser.add_argument(
+        "--sends",
+        action="store_true",
+        help="without trampolines, see sends to an address whole, too; slows down every send on a socket",
+    )
+    parser.add_argument(
+        "--ia32",
+        action="store_true",
+        help="on the tracepoint tier, see 32-bit (i386, x32) connect(2) whole, too; slows down every system call",
+    )
+    parser.add_argument(
         "--demo",
         action="store_true",
         help="make a dozen attempts of our own in a private network namespace, and explain each row",
@@ -53,9 +63,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Traces until there is a reason to stop."""
-    if args.source and (args.demo or args.tier or args.cgroup or args.phases or args.events):
+    if args.source and (
+        args.demo or args.tier or args.sends or args.ia32 or args.cgroup or args.phases or args.events
+    ):
         raise UsageError(
-            "--from reads a file: --demo, --tier, --cgroup, --phases and -e are for live tracing"
+            "--from reads a file: --demo, --tier, --sends, --ia32, --cgroup, --phases and -e are for live tracing"
         )
     from callout import pipeline
     from callout.narrowing import compile_wanted
@@ -97,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
                 related=bool(args.events),
                 listeners=enrichment.listeners,
                 hidden=enrichment.threads,
+                also=also(args),
             )
             source = stack.enter_context(live)
             enrichment.begin(live.btf)
@@ -116,6 +129,11 @@ def run(args: argparse.Namespace) -> int:
             if out.complete or out.failed:
                 output.tell(summary, args, out)
     return 0
+
+
+def also(args: argparse.Namespace) -> list[str]:
+    """The names of ``capture.tiers.OPTIONS`` that were asked for."""
+    return [name for name in ("sends", "ia32") if getattr(args, name)]
 
 
 def shows_habits(args: argparse.Namespace, out: output.Output) -> bool:

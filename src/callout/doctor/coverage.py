@@ -5,7 +5,7 @@ Rule of this file: pure; all names and costs come from ``capture.tiers`` and ``d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from callout.capture.tiers import ESSENTIAL, LEFTOVER, SOCKET_PROGRAMS, TIERS, Program, Tier
 from callout.doctor.facts import Check, Facts, State, Trial
@@ -46,6 +46,11 @@ def tiers(facts: Facts) -> Iterator[Check]:
         for program in tier.evidence:
             state = "ok" if works(program, facts) else "warn"
             yield Check(f"tier.{tier.name}.{program.name}", state, told(program, facts))
+        for option in tier.options:
+            for program in option.programs:
+                state = "ok" if works(program, facts) else "warn"
+                text = f"{told(program, facts)}; only with --{option.name}, as {option.payer} pays for it"
+                yield Check(f"tier.{tier.name}.{program.name}", state, text)
 
 
 def tier_check(tier: Tier, facts: Facts) -> Check:
@@ -100,21 +105,42 @@ def path_check(path: Path, facts: Facts) -> Check:
     seers = [program for program in path.seen_by if program in attached]
     if seers:
         return Check(name, "ok", f"{path.what}: observed by {', '.join(seers)}")
-    if not path.seen_by:
-        return Check(name, "no", f"{path.what}: not observed yet")
     if facts.tier is None:
         return Check(name, "no", f"{path.what}: not observed, as tracing does not work here")
-    able = [tier.name for tier in TIERS if any(program.name in path.seen_by for program in tier.programs)]
+    able = [tier.name for tier in TIERS if seers_of(path, tier.programs)]
     remedy = f"needs the tier {' or '.join(able)}" if able else lacking(path, facts)
+    (chosen,) = (tier for tier in TIERS if tier.name == facts.tier)
+    asked = [option for option in chosen.options if seers_of(path, option.programs)]
+    for option in asked:
+        hooks = " and ".join(program.hook for program in option.programs)
+        if all(works(program, facts) for program in option.programs):
+            remedy = f"trace with --{option.name}, for which {option.payer} pays" + (
+                f"; else {remedy}" if able else ""
+            )
+        elif not able:
+            remedy = f"needs {hooks}"
     partly = [program for program in path.partly_by if program in attached]
     if partly:
         return Check(name, "warn", f"{path.what}: {path.part}, observed by {', '.join(partly)}", remedy)
-    lack = f"not seen by the {facts.tier} tier" if able else "the programs that observe it do not work here"
+    lack = (
+        f"not seen by the {facts.tier} tier"
+        if able or asked
+        else "the programs that observe it do not work here"
+    )
     return Check(name, "no", f"{path.what}: {lack}", remedy)
 
 
+def seers_of(path: Path, programs: Sequence[Program]) -> list[Program]:
+    """Those of some programs that see a way."""
+    return [program for program in programs if program.name in path.seen_by]
+
+
 def lacking(path: Path, facts: Facts) -> str:
-    """What to do where the programs that every tier shares do not work."""
+    """What to do where the programs that every tier shares, or the evidence of the chosen one, do not work."""
+    own = [program for tier in TIERS if tier.name == facts.tier for program in seers_of(path, tier.evidence)]
+    if not seers_of(path, SOCKET_PROGRAMS):
+        needed = " or ".join(program.hook for program in own)
+        return f"needs {needed}" if needed else "no program of this tier can observe it"
     hooks = {p.name: p.hook for p in SOCKET_PROGRAMS}
-    on_cgroups = any(hooks[name].startswith("cgroup/") for name in path.seen_by)
+    on_cgroups = any(hooks.get(name, "").startswith("cgroup/") for name in path.seen_by)
     return HIERARCHY if on_cgroups and facts.host.cgroup2 is None else ""

@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from callout.capture.tiers import SENDS, TIERS, Option, Tier
 from callout.doctor.facts import Check, State
-from callout.doctor.paths import PATHS, Path
+from callout.doctor.paths import DATAGRAM, PATHS, SOCKET, Path
 from callout.doctor.selftest import Observed
 from callout.lab.ways import WAYS, Made, Way
 from callout.lab.ways.stage import Taken
@@ -46,7 +47,7 @@ class Finding(NamedTuple):
         """All of it in a few words."""
         parts = {
             "seen": "seen",
-            "partly": f"seen without {', '.join(self.missing)}",
+            "partly": f"seen without {', '.join(self.missing)}" + (f" ({self.why})" if self.why else ""),
             "wrong": "seen" + (f" without {', '.join(self.missing)}" if self.missing else ""),
             "not seen": "not seen",
             "not here": f"not possible here: {self.why}",
@@ -80,11 +81,41 @@ def claimed(way: Way, observed: Observed) -> bool:
 
 def reason(path: Path, observed: Observed) -> str:
     """Why a way that is not claimed is not seen."""
-    if not path.seen_by:
-        return "no program observes it yet"
     if not observed.hierarchy and any(name.startswith("datagram_") for name in path.seen_by):
         return "no cgroup v2 hierarchy is mounted"
-    return f"the {observed.tier} tier has no program that observes it"
+    tier = tier_of(observed)
+    for option in tier.options:
+        if any(program.name in path.seen_by for program in option.programs):
+            return only_with(option, observed)
+    hooks = [program.hook for program in tier.evidence if program.name in path.seen_by]
+    if not hooks:
+        return f"the {tier.name} tier has no program that observes it"
+    return f"{' and '.join(hooks)} {'are' if len(hooks) > 1 else 'is'} not to be had in this kernel"
+
+
+def tier_of(observed: Observed) -> Tier:
+    """The tier of a trace."""
+    (tier,) = (tier for tier in TIERS if tier.name == observed.tier)
+    return tier
+
+
+def only_with(option: Option, observed: Observed) -> str:
+    """Why something is not seen that an option would show."""
+    if option.name in observed.also:
+        return f"{' and '.join(p.hook for p in option.programs)} is not to be had in this kernel"
+    return f"only with --{option.name}, for which {option.payer} pays"
+
+
+def lack(way: Way, missing: Sequence[str], observed: Observed) -> str:
+    """Why a row lacks the result of its call, where that is all that it lacks and an option would show it."""
+    if list(missing) != ["return"]:
+        return ""
+    path, sent = PLACES[way.path], way.entry is not None and way.entry.startswith("send")
+    for option in tier_of(observed).options:
+        wanted = any(program.name in path.seen_by for program in option.programs)
+        if wanted or (option is SENDS and (sent or path.seen_by in (SOCKET, DATAGRAM))):
+            return only_with(option, observed)
+    return ""
 
 
 def judge(way: Way, taken: Taken | None, observed: Observed) -> Finding:
@@ -106,7 +137,7 @@ def judge(way: Way, taken: Taken | None, observed: Observed) -> Finding:
     if len(rows) > 1:
         wrong = (*wrong, f"in {len(rows)} rows: {', '.join(map(brief, rows))}")
     result: Result = "wrong" if wrong else "partly" if missing else "seen"
-    return Finding(way, result, claim, missing, wrong, note=taken.made.note)
+    return Finding(way, result, claim, missing, wrong, lack(way, missing, observed), taken.made.note)
 
 
 def compared(way: Way, made: Made, row: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +37,7 @@ class Observed(NamedTuple):
     rows: dict[int, list[dict[str, Any]]]
     late: frozenset[int]  # attempts whose row came only when the trace ended
     hierarchy: bool  # whether there is a cgroup v2 hierarchy
+    also: frozenset[str] = frozenset()  # options of the trace
 
 
 @contextmanager
@@ -72,8 +73,11 @@ def remove(place: Path) -> None:
     place.rmdir()
 
 
-def observe(tier: str | None = None) -> Observed:
-    """Takes every way under a trace of one tier (None: the best). Raises CalloutError or OSError."""
+def observe(tier: str | None = None, also: Sequence[str] = ()) -> Observed:
+    """Takes every way under a trace of one tier (None: the best). Raises CalloutError or OSError.
+
+    ``also``: with programs that are loaded only when asked for (see ``capture.tiers.OPTIONS``).
+    """
     from callout.capture.kernel import KernelSource
 
     root = hierarchy()
@@ -81,7 +85,7 @@ def observe(tier: str | None = None) -> Observed:
         if place:
             (place / "cgroup.procs").write_text(str(stage.pid))
         # without a hierarchy there is no narrowing that io_uring's threads share, so all is read and sorted here
-        with KernelSource(Narrowing(cgroup=str(place) if place else None), tier) as source:
+        with KernelSource(Narrowing(cgroup=str(place) if place else None), tier, also=also) as source:
             assert source.tier is not None  # once entered, it has one
             attached = frozenset(state.program.name for state in source.states if state.error is None)
             stage.release()
@@ -93,7 +97,7 @@ def observe(tier: str | None = None) -> Observed:
     for row in (*rows, *late):
         found.setdefault(row["process.pid"], []).append(row)
     ids = frozenset(row["connect.id"] for row in late)
-    return Observed(name, attached, taken, found, ids, root is not None)
+    return Observed(name, attached, taken, found, ids, root is not None, frozenset(also))
 
 
 def gather(source: KernelSource, stage: Stage) -> Iterator[dict[str, Any]]:

@@ -53,6 +53,7 @@ CALLS = {
     "sendto_fastopen": "sendto({fd}, ..., ..., MSG_FASTOPEN, {sockaddr}, {addrlen}",
     "sendmsg": "sendmsg({fd}, {{msg_name={sockaddr}, msg_namelen={addrlen}, ...}}, ...",
     "sendmsg_fastopen": "sendmsg({fd}, {{msg_name={sockaddr}, msg_namelen={addrlen}, ...}}, MSG_FASTOPEN",
+    "sctp_connectx": "sctp_connectx({fd}, {sockaddr}, ..., ...",
     "sendmmsg": "sendmmsg({fd}, [{{msg_hdr={{msg_name={sockaddr}, msg_namelen={addrlen}, ...}}, ...}}], ...",
 }
 # strace shows these as connect(2) or not at all: the comment names them.

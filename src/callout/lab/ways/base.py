@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from callout.lab import libc
 from callout.lab.address import inet, inet6
+from callout.lab.namespace import RUN
 from callout.lab.world import listening
 
 HOST, HOST6 = "127.0.0.1", "::1"
@@ -76,6 +77,14 @@ def allow_ping() -> None:
     """Ping sockets for our group; each network namespace says which may have them (icmp(7))."""
     with open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
         file.write(f"{os.getegid()} {os.getegid()}")
+
+
+def private_directory() -> None:
+    """A file system of our own for sockets with a path; NotHere where none is granted."""
+    try:
+        libc.private_tmpfs(RUN)
+    except OSError as error:
+        raise NotHere(f"no file system of its own ({error.strerror})") from error
 
 
 def listener(host: str = HOST) -> tuple[socket.socket, bytes]:

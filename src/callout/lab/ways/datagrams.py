@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 
+from callout.lab import libc
 from callout.lab.address import inet, inet6, unix
-from callout.lab.ways.base import HOST, HOST6, Made, Way, allow_ping, made_socket
+from callout.lab.namespace import RUN
+from callout.lab.ways.base import HOST, HOST6, Made, Way, allow_ping, made_socket, private_directory
 from callout.lab.ways.message import Message, send_message, send_messages
 
-NAME = "\0callout-ways"
+NAME, FILE = "\0callout-ways", f"{RUN}/callout-ways"
 EXPERIMENT = 0x88B5  # IEEE 802 local experimental Ethertype
 
 
@@ -107,15 +110,63 @@ def packet_sendto() -> Made:
         return Made(caller.fileno(), address, 0)
 
 
-def unix_sendto() -> Made:
-    """A Unix datagram to an abstract name."""
-    with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller,
-    ):
-        server.bind(NAME)
-        caller.sendto(b"x", NAME)
-        return Made(caller.fileno(), unix(NAME), 0)
+def raw6_sendto() -> Made:
+    """As above, over IPv6."""
+    with made_socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as caller:
+        caller.sendto(echo_request6(), (HOST6, 0))
+        return Made(caller.fileno(), inet6(HOST6, 0), 0)
+
+
+def ping6_sendto() -> Made:
+    """As above, over IPv6."""
+    allow_ping()
+    with made_socket(socket.AF_INET6, socket.SOCK_DGRAM, socket.IPPROTO_ICMPV6) as caller:
+        caller.sendto(echo_request6(), (HOST6, 0))
+        return Made(caller.fileno(), inet6(HOST6, 0), 0)
+
+
+def echo_request6() -> bytes:
+    """An ICMPv6 echo request; the kernel computes its checksum (RFC 4443)."""
+    return struct.pack("!BBHHH", 128, 0, 0, 1, 1)
+
+
+def unix_datagram(send: Callable[[socket.socket, bytes], int], name: str = NAME) -> Callable[[], Made]:
+    """A Unix datagram to a name at which one is bound."""
+
+    def act() -> Made:
+        if name != NAME:
+            private_directory()
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller,
+        ):
+            server.bind(name)
+            address = unix(name)
+            return Made(caller.fileno(), address, send(caller, address))
+
+    return act
+
+
+def unix_missing() -> Made:
+    """Nobody is bound there: the call itself fails."""
+    address = unix(NAME)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller:
+        return Made(caller.fileno(), address, by_sendto(caller, address))
+
+
+def by_sendto(caller: socket.socket, address: bytes) -> int:
+    """sendto(2) of one byte: 0 or -errno."""
+    return min(0, libc.sendto(caller.fileno(), b"x", 0, address))
+
+
+def by_sendmsg(caller: socket.socket, address: bytes) -> int:
+    """sendmsg(2) of one byte."""
+    return send_message(caller, Message(address))
+
+
+def by_sendmmsg(caller: socket.socket, address: bytes) -> int:
+    """sendmmsg(2) of one message."""
+    return send_messages(caller, Message(address))
 
 
 WAYS = (
@@ -134,7 +185,18 @@ WAYS = (
     Way("udp4_sendmmsg", "sendmmsg", "sendmmsg(2), UDP over IPv4", "sendmmsg", "associated", sendmmsg4),
     Way("udp6_sendmmsg", "sendmmsg", "sendmmsg(2), UDP over IPv6", "sendmmsg", "associated", sendmmsg6),
     Way("raw_sendto", "raw_sendto", "sendto(2) on a raw socket", "sendto", "associated", raw_sendto),
-    Way("ping_sendto", "raw_sendto", "sendto(2) on a ping socket", "sendto", "associated", ping_sendto),
-    Way("packet_sendto", "raw_sendto", "sendto(2) on a packet socket", "sendto", "associated", packet_sendto),
-    Way("unix_sendto", "unix_sendto", "sendto(2), Unix datagrams", "sendto", "associated", unix_sendto),
-)
+    Way("raw6_sendto", "raw_sendto", "sendto(2) on a raw IPv6 socket", "sendto", "associated", raw6_sendto),
+    Way("ping_sendto", "ping_sendto", "sendto(2) on a ping socket", "sendto", "associated", ping_sendto),
+    Way("ping6_sendto", "ping_sendto", "sendto(2) on an IPv6 ping socket", "sendto", "associated", ping6_sendto),
+    Way("packet_sendto", "packet_sendto", "sendto(2) on a packet socket", "sendto", "associated", packet_sendto),
+    Way("unix_sendto", "unix_sendto", "sendto(2), Unix datagrams, by abstract name", "sendto", "associated",
+        unix_datagram(by_sendto)),
+    Way("unix_sendto_path", "unix_sendto", "sendto(2), Unix datagrams, by path", "sendto", "associated",
+        unix_datagram(by_sendto, FILE)),
+    Way("unix_sendto_missing", "unix_sendto", "sendto(2), Unix datagrams, to nobody", "sendto", "refused",
+        unix_missing),
+    Way("unix_sendmsg", "unix_sendto", "sendmsg(2), Unix datagrams", "sendmsg", "associated",
+        unix_datagram(by_sendmsg)),
+    Way("unix_sendmmsg", "unix_sendto", "sendmmsg(2), Unix datagrams", "sendmmsg", "associated",
+        unix_datagram(by_sendmmsg)),
+)  # fmt: skip

@@ -10,6 +10,7 @@ import platform
 import socket
 import struct
 
+from callout.lab import libc
 from callout.lab.address import UNSPEC, inet, inet6
 from callout.lab.ways.base import (
     DISCARD,
@@ -35,6 +36,7 @@ MSG_FASTOPEN = 0x20000000  # include/linux/socket.h
 TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE = 30, 34  # include/uapi/linux/tcp.h
 TCP_SYN_SENT = 2  # include/net/tcp_states.h
 SCTP_SOCKOPT_CONNECTX = 110  # include/uapi/linux/sctp.h
+NOWHERE = "192.0.2.1"  # TEST-NET-1, RFC 5737
 X32_CONNECT = 0x40000000 | 42  # arch/x86/entry/syscalls/syscall_64.tbl
 
 
@@ -204,6 +206,14 @@ def fastopen_sendmmsg() -> Made:
         return Made(caller.fileno(), address, send_messages(caller, Message(address), MSG_FASTOPEN))
 
 
+def fastopen_unrouted() -> Made:
+    """Nothing leads there, so there is no SYN either."""
+    address = inet(NOWHERE, DISCARD)
+    with socket.socket(socket.AF_INET, TCP) as caller:
+        result = libc.sendto(caller.fileno(), b"x", MSG_FASTOPEN, address)
+        return Made(caller.fileno(), address, expect(result, -errno.ENETUNREACH))
+
+
 def fastopen_connect() -> Made:
     """connect(2) returns 0 and sends nothing; the first data takes the SYN along (tcp_fastopen_defer_connect)."""
     server, address = listener()
@@ -231,8 +241,9 @@ WAYS = (
     Way("connect_x32", "connect_x32", "connect(2) of the x32 ABI", "connect", "established", x32, in_part=True),
     Way("mptcp", "mptcp", "connect(2) on an MPTCP socket", "connect", "established", mptcp),
     Way("sctp", "sctp", "connect(2) on an SCTP socket", "connect", "established", sctp),
-    Way("sctp_connectx", "sctp_connectx", "sctp_connectx(3)", None, "established", sctp_connectx),
-    Way("sctp_sendto", "sctp_sendto", "sendto(2) on an SCTP socket without connect", None, "established", sctp_sendto),
+    Way("sctp_connectx", "sctp_connectx", "sctp_connectx(3)", "sctp_connectx", "established", sctp_connectx),
+    Way("sctp_sendto", "sctp_sendto", "sendto(2) on an SCTP socket without connect", "sendto", "associated",
+        sctp_sendto),
     Way("dccp", "dccp", "connect(2) on a DCCP socket", "connect", "established", dccp),
     Way("smc", "smc", "connect(2) on an SMC socket", "connect", "established", smc),
     Way("mptcp_fastopen", "sendto_fastopen", "sendto(2) with MSG_FASTOPEN on an MPTCP socket", "sendto_fastopen",
@@ -243,6 +254,8 @@ WAYS = (
         fastopen_sendmsg),
     Way("fastopen_sendmmsg", "sendmsg_fastopen", "sendmmsg(2) with MSG_FASTOPEN", "sendmsg_fastopen", "established",
         fastopen_sendmmsg),
+    Way("fastopen_unrouted", "fastopen_failed", "sendto(2) with MSG_FASTOPEN and no route", "sendto_fastopen",
+        "unreachable", fastopen_unrouted),
     Way("fastopen_connect", "connect", "connect(2) after TCP_FASTOPEN_CONNECT, then send(2)", "connect", "established",
         fastopen_connect),
 )  # fmt: skip

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from callout.lab import libc
 from callout.lab.address import inet, unix
 from callout.lab.namespace import RUN
-from callout.lab.ways.base import DISCARD, HOST, Made, NotHere, Way, connect, made_socket
+from callout.lab.ways.base import DISCARD, HOST, Made, NotHere, Way, connect, made_socket, private_directory
 
 ABSTRACT, FILE = "\0callout-ways", f"{RUN}/callout-ways"
 LIVE_VSOCK = "CALLOUT_VSOCK_LOOPBACK"
@@ -32,10 +32,7 @@ def unix_connect(kind: int, name: str) -> Callable[[], Made]:
 
     def act() -> Made:
         if name == FILE:
-            try:
-                libc.private_tmpfs(RUN)
-            except OSError as error:
-                raise NotHere(f"no file system of its own ({error.strerror})") from error
+            private_directory()
         with socket.socket(socket.AF_UNIX, kind) as server, socket.socket(socket.AF_UNIX, kind) as caller:
             server.bind(name)
             if kind != socket.SOCK_DGRAM:

@@ -24,7 +24,7 @@ GETEVENTS, SQ_WAKEUP = 1, 2
 REGISTER_FILES = 2
 SQES_AT = 0x10000000
 FIXED_FILE, IO_LINK, ASYNC = 1, 4, 16  # flags of an entry
-SENDMSG, LINK_TIMEOUT, CONNECT = 9, 15, 16  # its opcodes
+SENDMSG, LINK_TIMEOUT, CONNECT, SEND, SEND_ZC, SENDMSG_ZC = 9, 15, 16, 26, 47, 48  # its opcodes
 ENTRIES = 4
 
 
@@ -48,9 +48,14 @@ def connect_entry(fd: int, address: Pinned, addrlen: int, flags: int = 0) -> byt
     return entry(CONNECT, fd, address.at, offset=addrlen, flags=flags)
 
 
-def sendmsg_entry(fd: int, message: Message, more: int = 0) -> bytes:
-    """IORING_OP_SENDMSG."""
-    return entry(SENDMSG, fd, message.at, length=1, more=more)
+def sendmsg_entry(fd: int, message: Message, more: int = 0, opcode: int = SENDMSG) -> bytes:
+    """IORING_OP_SENDMSG or its like without copies."""
+    return entry(opcode, fd, message.at, length=1, more=more)
+
+
+def send_entry(fd: int, data: Pinned, address: Pinned, addrlen: int, opcode: int = SEND) -> bytes:
+    """IORING_OP_SEND of one byte to an address (Linux 6.0), whose length stands in the last 16 bytes."""
+    return entry(opcode, fd, data.at, offset=address.at, length=1) + struct.pack("=8xHHH", 0, 0, addrlen)
 
 
 class Ring:
@@ -83,7 +88,7 @@ class Ring:
     def run(self, entries: Sequence[bytes]) -> list[int]:
         """Submits entries together and waits for all: their results, in their order."""
         for i, sqe in enumerate(entries):
-            self._sqes[i * 64 : i * 64 + 64] = (sqe + struct.pack("=Q", i)).ljust(64, b"\0")
+            self._sqes[i * 64 : i * 64 + 64] = (sqe[:32] + struct.pack("=Q", i) + sqe[40:]).ljust(64, b"\0")
             self._rings[self._array + i * 4 : self._array + i * 4 + 4] = struct.pack("=I", i)
         self._rings[self._tail : self._tail + 4] = struct.pack("=I", len(entries))
         flags = GETEVENTS | (SQ_WAKEUP if self._poll else 0)

@@ -10,10 +10,10 @@ import socket
 import struct
 from collections.abc import Callable
 
-from callout.lab.address import inet
+from callout.lab.address import inet, unix
 from callout.lab.ways import ring
 from callout.lab.ways.base import DISCARD, HOST, Made, NotHere, Way, listener, made_socket
-from callout.lab.ways.datagrams import receiver
+from callout.lab.ways.datagrams import NAME, receiver
 from callout.lab.ways.internet import IPPROTO_MPTCP, MSG_FASTOPEN
 from callout.lab.ways.message import Message
 from callout.lab.world import deaf
@@ -76,13 +76,43 @@ def cancelled() -> Made:
         return Made(caller.fileno(), address, known(result))
 
 
-def sendmsg() -> Made:
-    """A datagram to an address."""
-    server, address = receiver()
-    with server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
-        message = Message(address)
+def sendmsg(opcode: int = ring.SENDMSG) -> Callable[[], Made]:
+    """A datagram to an address, from a struct msghdr."""
+
+    def act() -> Made:
+        server, address = receiver()
+        with server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+            message = Message(address)
+            result, *_ = ring.Ring().run([ring.sendmsg_entry(caller.fileno(), message, opcode=opcode)])
+            return Made(caller.fileno(), address, known(result))
+
+    return act
+
+
+def send(opcode: int = ring.SEND) -> Callable[[], Made]:
+    """A datagram to an address that stands in the submission itself."""
+
+    def act() -> Made:
+        server, address = receiver()
+        with server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+            data, pinned = ring.Pinned(b"x"), ring.Pinned(address)
+            submission = ring.send_entry(caller.fileno(), data, pinned, len(address), opcode)
+            result, *_ = ring.Ring().run([submission])
+            return Made(caller.fileno(), address, known(result))
+
+    return act
+
+
+def unix_datagram() -> Made:
+    """A Unix datagram to an abstract name."""
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller,
+    ):
+        server.bind(NAME)
+        message = Message(unix(NAME))
         (result,) = ring.Ring().run([ring.sendmsg_entry(caller.fileno(), message)])
-        return Made(caller.fileno(), address, known(result))
+        return Made(caller.fileno(), unix(NAME), known(result))
 
 
 def fastopen() -> Made:
@@ -108,6 +138,10 @@ WAYS = (
         connect(poll=True)),
     way("uring_direct", "io_uring", "IORING_OP_CONNECT on a direct descriptor", "established", direct),
     way("uring_cancelled", "io_uring", "IORING_OP_CONNECT cancelled by a linked timeout", "aborted", cancelled),
-    way("uring_sendmsg", "sendmsg", "IORING_OP_SENDMSG, UDP", "associated", sendmsg),
+    way("uring_sendmsg", "sendmsg", "IORING_OP_SENDMSG, UDP", "associated", sendmsg()),
+    way("uring_sendmsg_zc", "sendmsg", "IORING_OP_SENDMSG_ZC, UDP", "associated", sendmsg(ring.SENDMSG_ZC)),
+    way("uring_send", "sendto", "IORING_OP_SEND with an address, UDP", "associated", send()),
+    way("uring_send_zc", "sendto", "IORING_OP_SEND_ZC with an address, UDP", "associated", send(ring.SEND_ZC)),
+    way("uring_unix", "unix_sendto", "IORING_OP_SENDMSG, Unix datagrams", "associated", unix_datagram),
     way("uring_fastopen", "sendmsg_fastopen", "IORING_OP_SENDMSG with MSG_FASTOPEN", "established", fastopen),
 )  # fmt: skip
