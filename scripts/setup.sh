@@ -27,7 +27,7 @@ if [ "${1:-}" = --python ]; then
 	exit
 fi
 
-installable() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+installable() { [[ $(apt-cache policy "$1" 2>/dev/null) =~ Candidate:\ [^\(] ]]; }
 
 want=()
 need() { # need COMMAND PACKAGE
