@@ -68,6 +68,12 @@ if [ "${1:-}" = --test ]; then
 	need chromedriver chromium-driver
 	need dockerd docker.io
 	need docker docker.io
+	[ -e /usr/include/seccomp.h ] || want+=(libseccomp-dev)
+	[ -e /usr/include/liburing.h ] || want+=(liburing-dev)
+	need socat socat
+	need ncat ncat
+	need nc netcat-openbsd
+	need nc.traditional netcat-traditional
 fi
 
 if [ ${#want[@]} -gt 0 ]; then

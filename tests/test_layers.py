@@ -28,6 +28,7 @@ LAYERS = (
             "picked",
             "probes",
             "origin",
+            "seccomp",
             "reference",
             "computed",
             "story",

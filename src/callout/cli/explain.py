@@ -4,7 +4,8 @@
 topics too: 111 is an error, 42 a system call. `-o ndjson` gives the data, one page or outcome a line (without a topic
 all pages); `--html DIR` writes the whole reference as a web site that needs no server.
 
-`callout explain --sockaddr HEX` decodes the bytes of a socket address as strace prints them.
+`callout explain --sockaddr HEX` decodes the bytes of a socket address as strace prints them. `callout explain
+--seccomp-profile FILE` tells what a container runtime's profile lets through.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--addrlen", type=int, metavar="N", help="the length that the call was given (default: all bytes)"
     )
     parser.add_argument(
+        "--seccomp-profile",
+        metavar="FILE",
+        help="what a Docker, Podman or OCI seccomp profile does to connect(2) and its relatives",
+    )
+    parser.add_argument(
         "-X",
         "--style",
         choices=STYLES,
@@ -58,6 +64,14 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a page, the list of all, or one decoded address; or writes the site."""
+    if args.seccomp_profile is not None:
+        if args.topic or args.sockaddr is not None:
+            raise UsageError("give --seccomp-profile alone, without a topic or --sockaddr")
+        from callout.cli import pager, seccomp_profile
+        from callout.cli.streams import is_colored
+
+        pager.show(seccomp_profile.explain(args.seccomp_profile, args.output, columns(), is_colored()))
+        return 0
     if args.sockaddr is None:
         if args.addrlen is not None:
             raise UsageError("--addrlen goes with --sockaddr")
@@ -104,16 +118,22 @@ def read_topics(words: Sequence[str], output: str = FORMATS[0]) -> str:
     if output == "ndjson":
         return "".join(data(book, topics))
     from callout.cli.paper import Paper
-    from callout.cli.streams import is_colored, is_terminal
+    from callout.cli.streams import is_colored
 
-    width = shutil.get_terminal_size((80, 24)).columns if is_terminal() else 80
-    paper = Paper(width, is_colored())
+    paper = Paper(columns(), is_colored())
     if not topics:
         return paper.index(book)
     if len(topics) == 1:
         return "\n".join(paper.page(book, page) for page in topics[0])
     names = " and ".join(dict.fromkeys(pages[0].name for pages in topics))
     return paper.narrowed(book, f"{names}: what applies to all", common(book, topics))
+
+
+def columns() -> int:
+    """The width of the terminal; 80 where there is none."""
+    from callout.cli.streams import is_terminal
+
+    return shutil.get_terminal_size((80, 24)).columns if is_terminal() else 80
 
 
 def find(book: Book, word: str) -> list[Page]:
