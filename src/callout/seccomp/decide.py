@@ -2,7 +2,8 @@
 
 Rule of this file: as libseccomp makes filters of rules (src/db.c, db_rule_add): of rules without argument filters the
 first counts; one without takes the place of those with; rules of calls that socketcall(2) has too count for it as
-well, where their filter of the first argument is lost (src/syscalls.c, abi_rule_add).
+well, where their filter of the first argument is lost (src/syscalls.c, abi_rule_add). Filters that compare different
+arguments of one call are read as they stand; libseccomp merges them into one tree, which in rare cases loses one.
 """
 
 from __future__ import annotations
@@ -231,11 +232,17 @@ def decided(base: Decision, entries: Sequence[Entry]) -> Decision:
         elif not conditions:
             ignored += [place for _, other, place in kept if other != action]
             whole, kept = entry, []
-        elif any(same(other[0], conditions) and other[1] != action for other in kept):
-            places = [place for other, _, place in kept if same(other, conditions)]
-            return replace(base, by=(*places, line), refused=True)
+        elif any(same(other, conditions) or begins(conditions, other) for other, _, _ in kept):
+            clash = [place for other, what, place in kept if same(other, conditions) and what != action]
+            shorter = any(begins(conditions, other) for other, _, _ in kept)
+            if clash and not shorter:
+                return replace(base, by=(*clash, line), refused=True)
+            ignored += [line] if shorter else []
         else:
-            kept.append(entry)
+            longer = [other for other in kept if begins(other[0], conditions)]
+            if any(what != action for _, what, _ in longer):
+                return replace(base, by=(*(place for *_, place in longer), line), refused=True)
+            kept = [other for other in kept if other not in longer] + [entry]
     ignored = list(dict.fromkeys(ignored))
     if whole is not None:
         return replace(base, otherwise=whole[1], by=(whole[2],), ignored=tuple(ignored))
@@ -244,6 +251,14 @@ def decided(base: Decision, entries: Sequence[Entry]) -> Decision:
         one[1] != two[1] and together(one[0], two[0]) for n, one in enumerate(cases) for two in cases[n + 1 :]
     )
     return replace(base, cases=cases, by=tuple(dict.fromkeys(line for *_, line in kept)), conflict=conflict)
+
+
+def begins(longer: tuple[Condition, ...], shorter: tuple[Condition, ...]) -> bool:
+    """Whether filters begin with others, in order of the arguments: then those decide before."""
+    ordered = sorted(longer, key=lambda one: one.index)
+    return len(shorter) < len(longer) and ordered[: len(shorter)] == sorted(
+        shorter, key=lambda one: one.index
+    )
 
 
 def same(one: tuple[Condition, ...], two: tuple[Condition, ...]) -> bool:

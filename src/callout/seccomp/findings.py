@@ -102,8 +102,8 @@ def of_decision(one: Decision) -> Iterator[Finding]:
         )
     if one.conflict:
         lines = ", ".join(map(str, one.by))
-        yield Finding(f"{one.call}: argument filters with different actions can hold together (lines {lines}): which"
-                      " one counts is up to libseccomp")  # fmt: skip
+        yield Finding(f"{one.call}: argument filters with different actions can hold together (lines {lines}):"
+                      " libseccomp decides which one counts, or refuses the profile")  # fmt: skip
     for line in one.ignored:
         yield Finding(
             f"line {line} says something else of {one.call}, without effect: line {one.by[0]} decides"
