@@ -1,7 +1,7 @@
 """Parts of a page as HTML: Markdown with links to other pages, tables, outcomes.
 
 Rule of this file: pure; all text is the reference's own and is escaped all the same. What is a link: a code span that
-is the name of a page, and words such as poll(2) where there is a page of that call.
+is the name of a page, and words such as poll(2), EPERM and AF_UNIX.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from markupsafe import Markup
 from callout.reference.book import Book
 from callout.reference.page import Page
 
-CALL = re.compile(r"\b([a-z_0-9]+)\([23]\)")
+NAME = re.compile(r"\b(?:([a-z_0-9]+)\([23]\)|E[A-Z0-9]{3,}|AF_[A-Za-z0-9]+)(?!\w)")
 PLAIN = re.compile(r"[\w@./:-]{2,}(\(\d\))?")  # what may be a name; no commands, no numbers of one digit
 
 
@@ -79,10 +79,10 @@ class Writer:
         page = self.target(text)
         return f'<a href="{self.url(page)}">{code}</a>' if page else code
 
-    def call(self, match: re.Match[str]) -> str:
-        """Words such as poll(2), linked where there is a page of that call."""
-        page = self.target(match[1])
-        if page is None or page.kind != "call":
+    def name(self, match: re.Match[str]) -> str:
+        """Words such as poll(2) or EPERM, linked where there is such a page."""
+        page = self.target(match[1] or match[0])
+        if page is None or page.kind not in ("call", "errno", "family"):
             return match[0]
         return f'<a href="{self.url(page)}">{match[0]}</a>'
 
@@ -98,7 +98,7 @@ class Linked(RendererHTML):
 
     def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         """Words."""
-        return CALL.sub(self.writer.call, escape(tokens[idx].content, quote=False))
+        return NAME.sub(self.writer.name, escape(tokens[idx].content, quote=False))
 
     def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         """A table within a box that scrolls."""

@@ -116,6 +116,14 @@
     }
   });
 
+  // On narrow screens a row stands below another, so each cell says what it is.
+  for (const table of document.querySelectorAll(".wide table")) {
+    const heads = [...table.querySelectorAll("thead th")].map((cell) => cell.textContent);
+    for (const row of table.querySelectorAll("tbody tr")) {
+      [...row.cells].forEach((cell, number) => { if (number) cell.dataset.label = heads[number]; });
+    }
+  }
+
   // The list of topics is closed on narrow screens until it is asked for; the page's own entry is in view.
   const topics = document.querySelector(".side details");
   const narrow = matchMedia("(max-width: 55rem)");
