@@ -17,6 +17,7 @@
 #include "observe/around.h"
 #include "observe/attempt.h"
 #include "observe/mptcp.h"
+#include "observe/steps.h"
 #include "observe/icmp.h"
 #include "observe/sending.h"
 #include "observe/entry_tracepoint.h"

@@ -33,6 +33,7 @@ enum PACKED record_kind {
 	RECORD_COPY = 2,
 	RECORD_CALL = 3,
 	RECORD_CGROUP = 4,
+	RECORD_STEP = 5,
 	RECORD_PACKET = 8,
 	RECORD_KINDS = 16, /* room for what is counted by kind */
 };
@@ -158,6 +159,27 @@ struct copy {
 	u8 spare[7] DOC("always 0");
 	u64 id DOC("of the attempt");
 	u8 sockaddr[128] DOC("the kernel's copy");
+};
+
+/* What happened to an attempt after its first SYN. */
+enum PACKED step_kind {
+	STEP_SYN = 1,	/* a SYN was sent again */
+	STEP_RST = 2,	/* a RST arrived */
+	STEP_DROP = 3,	/* this host dropped a packet of the socket, or one that came for it */
+	STEP_ICMP = 4,	/* an ICMP error arrived */
+};
+
+struct step {
+	enum record_kind kind DOC("first in every record");
+	enum step_kind what DOC("what happened");
+	u16 reason DOC("of a drop: skb_drop_reason");
+	u8 icmp_type DOC("of an ICMP error");
+	u8 icmp_code DOC("its code");
+	u8 version DOC("4 or 6: ICMP or ICMPv6");
+	u8 spare DOC("always 0");
+	u64 id DOC("of the attempt");
+	boot_ns when DOC("when it happened");
+	ip_addr from DOC("who sent the ICMP error");
 };
 
 /* The calls around an attempt (-e network), by their names; CALL_END is none: the socket went away. */
@@ -314,6 +336,8 @@ struct narrowing {
 	u32 returns DOC("sends whose return is seen: 1 datagrams, 2 Fast Open");
 	u32 spare;
 	u32 conversation DOC("also the calls around the attempts (-e network)");
+	u32 steps DOC("also what happens between a SYN and the end of its attempt (struct step)");
+	u32 spare DOC("always 0");
 	u64 id_base DOC("upper bits of every attempt's id");
 	u32 pids[16];
 	u32 uids[16];

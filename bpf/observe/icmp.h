@@ -44,6 +44,7 @@ static __always_inline void read_icmp(struct attempt *r, const struct sock *sk)
 	icmp_of(r, origin == SO_EE_ORIGIN_ICMP6 ? 6 : 4, PEEK(struct sock_exterr_skb, cb, ee.ee_type),
 		PEEK(struct sock_exterr_skb, cb, ee.ee_code), PEEK(struct sock_exterr_skb, cb, ee.ee_errno));
 	icmp_from(r, last);
+	step(r, STEP_ICMP, 0);
 }
 
 /* Called for each error that tcp_v6_err is about to act on; the packet is the ICMPv6 message. */
@@ -57,6 +58,7 @@ static __always_inline void icmp6_arrived(const void *sk, const void *skb, int e
 	bpf_probe_read_kernel(icmp, sizeof(icmp), PEEK(struct sk_buff, skb, head) + PEEK(struct sk_buff, skb, transport_header));
 	icmp_of(r, 6, icmp[0], icmp[1], error);
 	icmp_from(r, skb);
+	step(r, STEP_ICMP, 0);
 }
 
 SEC("fentry/ipv6_icmp_error")

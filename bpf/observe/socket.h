@@ -233,8 +233,10 @@ int BPF_PROG(socket_reset, struct sock *sk)
 {
 	struct attempt *r = flight_of(sk);
 
-	if (r)
+	if (r) {
 		r->flags |= FLAG_RST;
+		step(r, STEP_RST, 0);
+	}
 	if (narrow.conversation)
 		talk_marked((u64)sk, TALK_RESET);
 	return 0;
@@ -245,8 +247,10 @@ int BPF_PROG(socket_retransmit, struct sock *sk)
 {
 	struct attempt *r = flight_of(sk);
 
-	if (r && r->syns < 255)
+	if (r && r->syns < 255) {
 		r->syns++;
+		step(r, STEP_SYN, 0);
+	}
 	return 0;
 }
 
@@ -260,8 +264,11 @@ int BPF_PROG(socket_drop, struct sk_buff *skb, void *location, int reason)
 	if (!sk)
 		return 0;
 	r = flight_of(sk);
-	if (r && !r->drop)
+	if (!r)
+		return 0;
+	if (!r->drop)
 		r->drop = reason;
+	step(r, STEP_DROP, reason);
 	return 0;
 }
 

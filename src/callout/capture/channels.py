@@ -22,6 +22,7 @@ from callout.capture.tiers import CGROUPS, CONVERSATION, NAMES, Program
 Handler: TypeAlias = Callable[[Any], None]
 
 ATTEMPT = "RECORD_ATTEMPT"
+STEP = "RECORD_STEP"
 ROOM = 16384  # attempts of one drain: 5 MiB
 RING = "ring"  # the one that the reader sleeps on; all others are emptied whenever it wakes, every 100 ms at least
 PACKETS = "packets"
@@ -51,6 +52,7 @@ CHANNELS = (
     Channel(ATTEMPT, "attempt"),
     Channel("RECORD_COPY", "copy"),
     Channel("RECORD_CALL", "call", loss="related calls lost", programs=CONVERSATION, maps=("talks",)),
+    Channel(STEP, "step", room=1024, loss="steps lost"),
     Channel("RECORD_PACKET", "packet", PACKETS, 1024, "data", "packets with names lost", NAMES, ("hellos",)),
     Channel("RECORD_CGROUP", "new_cgroup", NEW_CGROUPS, 256, "path", "cgroups lost", CGROUPS),
 )
