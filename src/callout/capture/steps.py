@@ -13,6 +13,8 @@ from typing import NamedTuple
 from callout.batch import Array
 from callout.capture.columns import clocks
 from callout.capture.identity import drop_reason
+from callout.story import Packet, packet_text
+from callout.story.model import Row
 
 ATTEMPTS = 8192  # whose steps are kept
 EACH = 64  # steps of one attempt: tcp_syn_retries is far below
@@ -68,3 +70,10 @@ class Steps:
     def of(self, attempt: int) -> list[Happened]:
         """The steps of an attempt so far, oldest first."""
         return list(self._kept.get(attempt, ()))
+
+    def packets(self, row: Row) -> tuple[Packet, ...]:
+        """The same for a row, in words and with times from its beginning."""
+        return tuple(
+            Packet(max(0, step.when - row["@timestamp"]), packet_text(step.what, row, step.reason, step.icmp))
+            for step in self.of(row["connect.id"])
+        )

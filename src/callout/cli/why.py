@@ -31,6 +31,7 @@ from callout.cli.streams import say
 from callout.errors import CalloutError, NotPermittedError, UsageError
 
 if TYPE_CHECKING:
+    from callout.capture.steps import Steps
     from callout.pipeline import Source, Stop
     from callout.story.group import Group, Groups
     from callout.story.model import Story
@@ -126,11 +127,13 @@ def opened(path: str | None) -> Any:
 def watch(args: argparse.Namespace, stack: ExitStack, target: Target | None, groups: Groups) -> None:
     """Gathers failed attempts until there is a reason to stop."""
     from callout import pipeline
+    from callout.capture.steps import Steps
     from callout.summary import Summary
 
     stop = pipeline.Stop()
     summary = Summary()
-    source = opened_source(args, stack, target, stop)
+    steps = None if args.source else Steps()
+    source = opened_source(args, stack, target, stop, steps)
     stop.on_signals()
     if args.seconds:
         stop.after(args.seconds)
@@ -144,6 +147,9 @@ def watch(args: argparse.Namespace, stack: ExitStack, target: Target | None, gro
                 for group in new[: max(0, LOOKS - looked)]:
                     look(group)
                 looked += len(new)
+    if steps is not None:
+        for group in groups.worst_first():
+            group.packets = steps.packets(group.latest)
     for line in summary.lines()[1:] if summary.lost else ():
         say(line)
 
@@ -157,13 +163,16 @@ def look(group: Group) -> None:
     group.prefix = prefix_of(group.latest)
 
 
-def opened_source(args: argparse.Namespace, stack: ExitStack, target: Target | None, stop: Stop) -> Source:
+def opened_source(
+    args: argparse.Namespace, stack: ExitStack, target: Target | None, stop: Stop, steps: Steps | None
+) -> Source:
     """A recording, or this host."""
     if args.source:
         from callout.capture.files import open_file
 
         return stack.enter_context(open_file(args.source, stop.now))
     from callout.capture import privileges
+    from callout.capture.channels import STEP
     from callout.capture.kernel import KernelSource
     from callout.cli.places import create
     from callout.narrowing import Narrowing
@@ -173,7 +182,9 @@ def opened_source(args: argparse.Namespace, stack: ExitStack, target: Target | N
         privileges.check()
     except NotPermittedError as error:
         raise NotPermittedError(error.message, f"{error.remedy}\n  {WITHOUT}") from error
-    source = stack.enter_context(KernelSource(narrowing, urgent=True))
+    source = stack.enter_context(
+        KernelSource(narrowing, urgent=True, listeners={STEP: steps.add} if steps else None)
+    )
     if args.ready_file:
         create(args.ready_file)
     if sys.stderr is not None and sys.stderr.isatty():

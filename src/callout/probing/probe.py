@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from callout.errors import CalloutError, NotPermittedError
 from callout.host import diagnose, netns, patience_of
@@ -24,7 +24,9 @@ from callout.terminal import duration
 
 if TYPE_CHECKING:
     from callout.capture.kernel import KernelSource
+    from callout.capture.steps import Steps
 
+Traced: TypeAlias = "tuple[KernelSource, Steps]"
 SETTLE = 1.0  # seconds in which the row of an attempt that is over must come
 T = TypeVar("T")
 
@@ -90,7 +92,7 @@ def probe(
 
 
 @contextmanager
-def tracing(found: Probe) -> Iterator[KernelSource | None]:
+def tracing(found: Probe) -> Iterator[Traced | None]:
     """A trace of this very process; None with a line in ``unseen`` where it may not trace."""
     from callout.capture import privileges
 
@@ -100,23 +102,27 @@ def tracing(found: Probe) -> Iterator[KernelSource | None]:
         found.unseen.append(f"the kernel's own view of the attempt: {error.message}")
         yield None
         return
+    from callout.capture.channels import STEP
     from callout.capture.kernel import KernelSource
+    from callout.capture.steps import Steps
 
     try:
-        source = KernelSource(Narrowing(pids=frozenset({os.getpid()}))).__enter__()
+        steps = Steps()
+        listeners = {STEP: steps.add}
+        source = KernelSource(Narrowing(pids=frozenset({os.getpid()})), listeners=listeners).__enter__()
     except CalloutError as error:
         found.unseen.append(f"the kernel's own view of the attempt: {error.message}")
         yield None
         return
     try:
-        yield source
+        yield source, steps
     finally:
         source.close()
 
 
 def reach(
     make: Callable[[], attempt.Result],
-    source: KernelSource | None,
+    source: Traced | None,
     within: Callable[[Callable[[], Any]], Any],
     space: str,
     pid: int | None,
@@ -124,7 +130,7 @@ def reach(
     """One attempt with everything around it."""
     before: Firewall = within(read_firewall)
     result: attempt.Result = within(make)
-    traced = None if source is None else seen(source, result)
+    traced = None if source is None else seen(source[0], result)
     row = conclude.row_of(result, traced, who(), within(lambda: is_local(result)))
     established = row.get("connect.verdict") == "established"
     if established:
@@ -132,7 +138,8 @@ def reach(
     looks = within(lambda: diagnose(row, pid))
     looks += tuple(Look("attempt", "adds", note, "connect(2)") for note in result.notes)
     looks += tuple(counted(before, within(read_firewall)))
-    story = tell(row, looks, schedule=patience_of(row, space))
+    packets = source[1].packets(traced) if source and traced else ()
+    story = tell(row, looks, packets, schedule=patience_of(row, space))
     return Reach(reached(story) if established else story, established)
 
 

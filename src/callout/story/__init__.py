@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from callout.story.group import Group, Groups
 from callout.story.model import Advice, Look, Packet, Step, Story
+from callout.story.steps import packet_text
 from callout.story.tell import tell
 
-__all__ = ["Advice", "Group", "Groups", "Look", "Packet", "Step", "Story", "tell"]
+__all__ = ["Advice", "Group", "Groups", "Look", "Packet", "Step", "Story", "packet_text", "tell"]

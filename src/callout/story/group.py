@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callout.computed import SynSchedule
-from callout.story.model import Look, Row, Story
+from callout.story.model import Look, Packet, Row, Story
 from callout.story.tell import tell
 from callout.story.weigh import cause_of
 from callout.story.words import destination
@@ -34,6 +34,7 @@ class Group:
     last: Any = None
     processes: dict[str, int] = field(default_factory=dict)
     looks: tuple[Look, ...] = ()
+    packets: tuple[Packet, ...] = ()
     schedule: SynSchedule | None = None
     prefix: str = ""
 
@@ -52,7 +53,7 @@ class Group:
 
     def story(self) -> Story:
         """The latest attempt, with what the host told when the first of them came."""
-        return tell(self.latest, self.looks, schedule=self.schedule, prefix=self.prefix)
+        return tell(self.latest, self.looks, self.packets, schedule=self.schedule, prefix=self.prefix)
 
     @property
     def gravity(self) -> tuple[int, int, Any]:

@@ -14,6 +14,22 @@ from callout.story.weigh import icmp_words
 from callout.story.words import destination, values
 
 IN_PROGRESS = -115
+WAITS = Step(None, "the call returns EINPROGRESS: the outcome comes later")
+
+
+def packet_text(what: str, row: Row, reason: str = "", icmp: tuple[int, int, int, str] | None = None) -> str:
+    """A step that the kernel side saw (``capture.steps``), in words."""
+    if what == "syn":
+        return "SYN sent again"
+    if what == "rst":
+        return f"a RST comes back from {destination(row)}"
+    if icmp is not None:
+        version, kind, code, sender = icmp
+        found = {"type": kind, "code": code} | ({"from": sender} if sender else {})
+        return f"{icmp_words(found, {'network.type': f'ipv{version}'})} comes back"
+    return f"this host drops a packet: {reason}"
+
+
 MANNERS = {
     "sendto_fastopen": "sendto(2) with MSG_FASTOPEN",
     "sendmsg_fastopen": "sendmsg(2) with MSG_FASTOPEN",
@@ -46,8 +62,8 @@ def made(row: Row, packets: Sequence[Packet], schedule: SynSchedule | None) -> I
         yield from sent(row, evidence, packets, schedule)
     took = row.get("event.duration")
     returned, error = row.get("connect.return"), row.get("connect.errno")
-    if returned == IN_PROGRESS:
-        yield Step(None, "the call returns EINPROGRESS: the outcome comes later")
+    if returned == IN_PROGRESS and "syns" not in evidence:
+        yield WAITS
     if row.get("connect.verdict") == "established":
         yield Step(took, "the connection is established")
     elif error is None:
@@ -68,13 +84,15 @@ def sent(
         if source is None
         else f" from {source}" + (f":{row['source.port']}" if "source.port" in row else "")
     )
+    if row.get("connect.errno") == "EADDRNOTAVAIL":
+        return  # in SYN_SENT, but no port was found and nothing sent
+    yield Step(0, f"SYN sent{start}")
+    if row.get("connect.return") == IN_PROGRESS:
+        yield WAITS
     if packets:
         for packet in packets:
             yield Step(packet.at, packet.text)
         return
-    if row.get("connect.errno") == "EADDRNOTAVAIL":
-        return  # in SYN_SENT, but no port was found and nothing sent
-    yield Step(0, f"SYN sent{start}")
     again = evidence["syns"] - 1
     planned = schedule.sent[1:] if schedule else ()
     if 0 < again <= len(planned):

@@ -125,7 +125,7 @@ def advice(cause: str, row: Row, prefix: str = "") -> tuple[Advice, ...]:
     named = values(row)
     quoted = {name: value if name == "v6" else shlex.quote(value) for name, value in named.items()}
     found = []
-    for command, purpose in commands().get(cause, commands()["unknown"]):
+    for command, purpose in commands().get(cause, () if cause in words() else commands()["unknown"]):
         text = command.format_map(quoted)
         found.append(Advice(prefix + text, purpose.format_map(named)))
     return tuple(found)
