@@ -334,10 +334,8 @@ struct narrowing {
 	u32 outcome DOC("0 all, 1 only succeeded, 2 only failed");
 	u32 phases DOC("also submit a record at entry");
 	u32 returns DOC("sends whose return is seen: 1 datagrams, 2 Fast Open");
-	u32 spare;
-	u32 conversation DOC("also the calls around the attempts (-e network)");
 	u32 steps DOC("also what happens between a SYN and the end of its attempt (struct step)");
-	u32 spare DOC("always 0");
+	u32 conversation DOC("also the calls around the attempts (-e network)");
 	u64 id_base DOC("upper bits of every attempt's id");
 	u32 pids[16];
 	u32 uids[16];
