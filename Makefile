@@ -27,7 +27,7 @@ $(VENV)/.python: $(VENV)/.system pyproject.toml
 	touch $@
 
 $(VENV)/.built: $(VENV)/.python $(SOURCES)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --no-build-isolation '.[arrow,polars]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --no-build-isolation '.[arrow,html,polars]'
 	touch $@
 
 $(VENV)/.tested: $(VENV)/.built

@@ -15,13 +15,19 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
-from markupsafe import Markup
 
 from callout.reference.book import Book
 from callout.reference.page import Page
 
 NAME = re.compile(r"\b(?:([a-z_0-9]+)\([23]\)|E[A-Z0-9]{3,}|AF_[A-Za-z0-9]+)(?!\w)")
 PLAIN = re.compile(r"[\w@./:-]{2,}(\(\d\))?")  # what may be a name; no commands, no numbers of one digit
+
+
+class Html(str):
+    """Text that is HTML already: templates leave it as it is (as with markupsafe, which comes with jinja2 only)."""
+
+    def __html__(self) -> str:
+        return self
 
 
 def path_of(page: Page) -> str:
@@ -50,21 +56,21 @@ class Writer:
         """The address of another page, from this one."""
         return self.root + quote(path_of(page))
 
-    def prose(self, text: str) -> Markup:
+    def prose(self, text: str) -> Html:
         """Markdown with paragraphs."""
-        return Markup(self.markdown.render(text))
+        return Html(self.markdown.render(text))
 
-    def line(self, text: str) -> Markup:
+    def line(self, text: str) -> Html:
         """Markdown within a line, without a full stop of its own."""
-        return Markup(self.markdown.renderInline(text))
+        return Html(self.markdown.renderInline(text))
 
-    def link(self, word: str, kind: str = "") -> Markup:
+    def link(self, word: str, kind: str = "") -> Html:
         """A word as a link to its page, if there is one (of that kind); else the word."""
         page = self.book.pages.get(f"{kind}/{word}") if kind else self.target(word)
         text = escape(word)
         if page is None or page == self.page:
-            return Markup(text)
-        return Markup(f'<a href="{self.url(page)}">{text}</a>')
+            return Html(text)
+        return Html(f'<a href="{self.url(page)}">{text}</a>')
 
     def target(self, word: str) -> Page | None:
         """The page that a word means; None for this page itself, and for what is no name."""
