@@ -8,6 +8,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
+#include "observe/core.h"
 #include "observe/peek.h"
 #include "observe/state.h"
 #include "observe/cgroup.h"

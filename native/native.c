@@ -73,6 +73,12 @@ static void clear_log(void)
 	log_text[0] = 0;
 }
 
+static void set_up(void)
+{
+	libbpf_set_print(keep_log);
+	libbpf_set_strict_mode(LIBBPF_STRICT_ALL); /* before 1.0: errors as NULL and errno, as 1.0 does anyway */
+}
+
 const char *co_log(void)
 {
 	return log_text;
@@ -92,8 +98,7 @@ int co_open(const void *data, size_t size, struct callout **out)
 	struct callout *c;
 
 	clear_log();
-	libbpf_set_print(keep_log);
-	libbpf_set_strict_mode(LIBBPF_STRICT_ALL); /* before 1.0: errors as NULL and errno, as 1.0 does anyway */
+	set_up();
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
@@ -436,8 +441,10 @@ static struct btf *kernel_types(void)
 {
 	static struct btf *kernel; /* kept: parsing it takes milliseconds */
 
-	if (!kernel)
+	if (!kernel) {
+		set_up();
 		kernel = btf__load_vmlinux_btf();
+	}
 	return kernel;
 }
 

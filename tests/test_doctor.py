@@ -858,3 +858,7 @@ def test_verb(
     checks = report.report(found)
     assert isinstance(sys.stdout, io.StringIO)
     assert sys.stdout.getvalue() == (screen.table(checks, 80, color) if is_table else screen.ndjson(checks))
+
+
+def test_a_libbpf_that_cannot_read_newer_kernels() -> None:
+    assert lines(facts(libbpf="0.5"), "host.libbpf") == [("warn", "0.5", privileges.OLD_LIBBPF)]

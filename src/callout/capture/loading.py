@@ -17,6 +17,7 @@ import numpy as np
 from callout import verdict
 from callout._native import ffi, lib
 from callout.batch import Array
+from callout.capture import privileges
 from callout.capture.cgroups import directory
 from callout.capture.channels import smallest
 from callout.capture.tiers import ESSENTIAL, LEFTOVER, RETURNS, Program, Tier
@@ -166,7 +167,9 @@ class Loader:
                 refusals.append(f"{tier.name}: {error.strerror}")
         raise NotPermittedError(
             "no tier of programs can be loaded here\n  " + "\n  ".join(refusals),
-            "`callout doctor` shows each program and why it is refused",
+            privileges.OLD_LIBBPF
+            if ffi.string(lib.co_version()).startswith(b"0.")
+            else "`callout doctor` shows each program and why it is refused",
         )
 
     def _try(self, tier: Tier) -> Loaded:

@@ -15,6 +15,12 @@ NEEDED = {"CAP_BPF": 39, "CAP_PERFMON": 38, "CAP_NET_ADMIN": 12}
 SYS_ADMIN = 21
 BTF = Path("/sys/kernel/btf/vmlinux")
 
+# BTF_KIND_ENUM64 came with 6.0 (6089fb325cf7); a libbpf before 1.0 reads no BTF that has it
+OLD_LIBBPF = (
+    "libbpf before 1.0 cannot read the types of a kernel from 6.0 on: install callout's wheel, which has its own, "
+    "or build with a newer one"
+)
+
 
 def effective() -> int:
     """The effective capability set of this process, as a bit mask."""

@@ -140,6 +140,8 @@ def host(facts: Facts) -> Iterator[Check]:
     """What else is on this host."""
     if facts.libbpf is None:
         yield Check("host.libbpf", "no", facts.libbpf_error, LIBBPF_REMEDY)
+    elif facts.libbpf.startswith("0."):
+        yield Check("host.libbpf", "warn", facts.libbpf, privileges.OLD_LIBBPF)
     else:
         yield Check("host.libbpf", "ok", facts.libbpf)
     yield cgroups(facts.host)
