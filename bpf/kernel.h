@@ -119,11 +119,47 @@ struct msghdr {
 	int msg_namelen;
 	u32 msg_flags;
 } __kernel;
-struct inode { u16 i_mode; } __kernel;
+struct super_block { u32 s_dev; } __kernel;
+struct inode {
+	u16 i_mode;
+	unsigned long i_ino;
+	struct super_block *i_sb;
+	s64 i_ctime_sec; /* from 6.11 on: 3aa63a569c64 */
+	u32 i_ctime_nsec;
+} __kernel;
+struct timespec64 {
+	s64 tv_sec;
+	long tv_nsec;
+} __kernel;
+struct inode___6_6 { struct timespec64 __i_ctime; } __kernel; /* 13bc24457850 */
+struct inode___old { struct timespec64 i_ctime; } __kernel;
+struct qstr { const unsigned char *name; } __kernel;
+struct hlist_bl_node { struct hlist_bl_node **pprev; } __kernel;
+struct dentry {
+	struct hlist_bl_node d_hash;
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+} __kernel;
+struct vfsmount { struct dentry *mnt_root; } __kernel;
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+} __kernel;
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+} __kernel;
+struct fs_struct {
+	struct path root;
+	struct path pwd;
+} __kernel;
 struct file {
 	u32 f_flags;
 	u32 f_mode;
 	struct inode *f_inode;
+	struct path f_path;
 	void *private_data;
 	struct { long counter; } f_count;
 } __kernel;
@@ -136,13 +172,49 @@ struct files_struct { struct fdtable *fdt; } __kernel;
 
 typedef struct { u32 val; } kuid_t;
 typedef struct { u32 val; } kgid_t;
+typedef struct { u64 val; } kernel_cap_t; /* before 6.3 two words of 32 bits: the same bytes */
+struct user_namespace { struct ns_common ns; } __kernel;
 struct cred {
 	kuid_t uid;
 	kgid_t gid;
 	kuid_t euid;
+	kernel_cap_t cap_effective;
+	struct user_namespace *user_ns;
 } __kernel;
 struct thread_info { u32 status; } __kernel;
-struct nsproxy { struct net *net_ns; } __kernel;
+struct mnt_namespace { struct ns_common ns; } __kernel;
+struct pid_namespace { struct ns_common ns; } __kernel;
+struct nsproxy {
+	struct net *net_ns;
+	struct mnt_namespace *mnt_ns;
+} __kernel;
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+} __kernel;
+struct pid {
+	u32 level;
+	struct upid numbers[1];
+} __kernel;
+enum { PIDTYPE_SID = 3 }; /* linux/pid_types.h, from 4.19 on */
+struct tty_driver {
+	int major;
+	int minor_start;
+} __kernel;
+struct tty_struct {
+	struct tty_driver *driver;
+	int index;
+} __kernel;
+struct signal_struct {
+	struct { int counter; } live;
+	struct pid *pids[4];
+	struct tty_struct *tty;
+} __kernel;
+struct mm_struct {
+	unsigned long arg_start, arg_end;
+	struct file *exe_file;
+} __kernel;
+struct linux_binprm { int argc; } __kernel;
 struct seccomp { int mode; } __kernel;
 struct task_struct {
 	struct thread_info thread_info;
@@ -159,6 +231,12 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	struct seccomp seccomp;
 	struct css_set *cgroups;
+	struct mm_struct *mm;
+	struct fs_struct *fs;
+	struct signal_struct *signal;
+	struct pid *thread_pid;
+	kuid_t loginuid;
+	u64 self_exec_id; /* 32 bits before 5.7 */
 } __kernel;
 
 struct sk_buff {

@@ -31,6 +31,7 @@
 #include "observe/sent.h"
 #include "observe/leftover.h"
 #include "observe/names.h"
+#include "observe/process.h"
 #include "observe/conversation_record.h"
 #include "observe/conversation.h"
 #include "observe/conversation_calls.h"

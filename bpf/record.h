@@ -32,9 +32,13 @@ enum PACKED record_kind {
 	RECORD_ATTEMPT = 1,
 	RECORD_COPY = 2,
 	RECORD_CALL = 3,
-	RECORD_CGROUP = 4,
-	RECORD_STEP = 5,
+	RECORD_FORK = 4,
+	RECORD_EXEC = 5,
+	RECORD_EXIT = 6,
+	RECORD_TASK = 7, /* as RECORD_EXEC, of a process that was found by looking */
 	RECORD_PACKET = 8,
+	RECORD_CGROUP = 9,
+	RECORD_STEP = 10,
 	RECORD_KINDS = 16, /* room for what is counted by kind */
 };
 
@@ -117,7 +121,7 @@ struct attempt {
 	boot_ns ended DOC("when the verdict was known, 0 if it is not");
 	u64 cookie DOC("socket cookie, 0 if none was given yet");
 	boot_ns start DOC("start of the process (thread group leader)");
-	u64 cgroup DOC("cgroup v2 id of the caller");
+	u64 caps DOC("effective capabilities");
 	u64 pointer DOC("user address of the sockaddr");
 	u32 pid DOC("process (thread group)");
 	u32 tid DOC("thread");
@@ -129,6 +133,8 @@ struct attempt {
 	u16 icmp_err DOC("the errno that the kernel makes of the ICMP error");
 	u8 standing DOC("enum socket_state at entry: 1 unconnected, 2 connecting, 3 connected; 0 if not known");
 	u8 spare DOC("always 0");
+	u32 image DOC("how many times the process and those that it was forked from had called exec");
+	u32 reserved DOC("always 0");
 	s32 addrlen DOC("length argument");
 	s32 ret DOC("result of the call: 0 or -errno; see FLAG_RETURNED");
 	u16 family DOC("socket's address family");
@@ -235,6 +241,8 @@ struct call {
 	boot_ns ended DOC("return of the call; of the end, when it came");
 	boot_ns start DOC("start of the process (thread group leader)");
 	u64 cgroup DOC("cgroup v2 id of the caller, or CGROUP_V1 and the v1 id where it is in the root of v2");
+	u64 cgroup DOC("cgroup v2 id of the caller");
+	u64 caps DOC("effective capabilities");
 	u64 cookie DOC("socket cookie, 0 if none was given yet");
 	u64 pointer DOC("user address of the sockaddr");
 	u64 sent DOC("of the end: bytes sent");
@@ -246,6 +254,7 @@ struct call {
 	u32 gid DOC("real group");
 	u32 euid DOC("effective user");
 	u32 netns DOC("inode number of the socket's network namespace");
+	u32 image DOC("how many times the process and those that it was forked from had called exec");
 	s32 fd DOC("descriptor argument; of socket, the new one; of the end, that of the attempt");
 	s32 addrlen DOC("length of the address");
 	s32 ret DOC("result of the call, or -errno; see FLAG_RETURNED");
@@ -260,7 +269,7 @@ struct call {
 	u8 state DOC("of the end: TCP state before it");
 	u8 peer_family DOC("family of daddr: 2 or 10");
 	enum talk_mark marks DOC("what has happened on the socket");
-	u8 spare[2] DOC("always 0");
+	u8 spare[6] DOC("always 0");
 	ip_addr saddr DOC("local address");
 	ip_addr daddr DOC("peer's address");
 	char comm[16] DOC("name of the thread");
@@ -298,6 +307,75 @@ struct new_cgroup {
 	u8 spare[7] DOC("always 0");
 	u64 id DOC("as in struct attempt");
 	char path[1024] DOC("from the root of its hierarchy; only the used part is sent");
+};
+
+/*
+ * Processes. One is named by pid and start: a pid alone is used again. What it runs is named by both and `image`, which
+ * goes up with every exec and is inherited at fork (task_struct.self_exec_id), so a row has what ran when it was made.
+ */
+
+/* RECORD_FORK: a process began; RECORD_EXIT: the last thread of one is going away. */
+struct life {
+	enum record_kind kind DOC("first in every record");
+	u8 spare DOC("always 0");
+	u16 cpu DOC("CPU that submitted the record");
+	u32 lost DOC("records of this kind that this CPU has lost so far");
+	boot_ns start DOC("start of the process");
+	boot_ns parent_start DOC("start of its parent");
+	u32 pid DOC("process");
+	u32 ppid DOC("its parent");
+	u32 image DOC("what it runs: its parent's until it calls exec");
+	u32 net DOC("network namespace");
+	u32 pidns DOC("pid namespace");
+	u32 mnt DOC("mount namespace");
+	u32 user DOC("user namespace");
+	u32 more DOC("always 0");
+	char comm[16] DOC("name");
+};
+
+enum PACKED image_flag {
+	IMAGE_ARGS_CUT = 1,	/* there are more arguments than fit */
+	IMAGE_ARGS_UNREADABLE = 2, /* they could not be read */
+	IMAGE_EXE_CUT = 4,	/* the path of the executable has more parts than fit: those next to the root are missing */
+	IMAGE_CWD_CUT = 8,
+	IMAGE_EXE_DELETED = 16,	/* the executable has no name any more */
+	IMAGE_EXE_NAMELESS = 32, /* it never had one in a directory: memfd_create(2) */
+	IMAGE_CWD_DELETED = 64,
+};
+
+/*
+ * RECORD_EXEC: a process began to run an executable; RECORD_TASK: it was running it when we looked. Of text only the
+ * used part is sent: the names of the executable's path from the last to the first, those of the working directory
+ * likewise, each ended by NUL, and the arguments as they stand in memory.
+ */
+struct exec {
+	enum record_kind kind DOC("first in every record");
+	enum image_flag flags DOC("what is missing or special");
+	u16 cpu DOC("CPU that submitted the record");
+	u32 lost DOC("records of this kind that this CPU has lost so far");
+	boot_ns start DOC("start of the process");
+	boot_ns parent_start DOC("start of its parent");
+	u64 inode DOC("inode number of the executable");
+	u64 changed DOC("when its inode changed, nanoseconds since 1970");
+	u64 root_inode DOC("inode number of the process's root directory");
+	u32 pid DOC("process");
+	u32 ppid DOC("its parent");
+	u32 image DOC("number of what it runs");
+	u32 device DOC("device of the executable: major << 20 | minor");
+	u32 root_device DOC("device of the root directory");
+	u32 auid DOC("login user id, 2^32 - 1 if it was never set");
+	u32 session DOC("session: pid of its leader");
+	u32 tty DOC("controlling terminal: major << 20 | minor; 0 if it has none");
+	u32 net DOC("network namespace");
+	u32 pidns DOC("pid namespace");
+	u32 mnt DOC("mount namespace");
+	u32 user DOC("user namespace");
+	u16 exe_size DOC("bytes of the executable's path in text");
+	u16 cwd_size DOC("bytes of the working directory behind it");
+	u16 args_size DOC("bytes of the arguments behind that");
+	u16 spare DOC("always 0");
+	char comm[16] DOC("name");
+	u8 text[8192] DOC("path, directory and arguments");
 };
 
 /* Counters of one CPU. Attempts entered = submitted + withheld + lost + still under way. */

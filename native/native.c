@@ -36,7 +36,7 @@
 #endif
 
 #define MAX_LINKS 128
-#define MAX_RINGS 4
+#define MAX_RINGS 8
 
 struct callout {
 	struct bpf_object *object;

@@ -27,6 +27,8 @@ from callout.capture.loading import read_object
 from callout.capture.tiers import OPTIONS, SOCKET_PROGRAMS, TIERS, Tier
 from callout.doctor.paths import PATHS
 from callout.doctor.paths import Path as Way
+from callout.enrich import Options
+from callout.enrichment import Enrichment
 from callout.expression import check
 from callout.expression.aliases import COMPUTED, ENDS, falco_names
 from callout.expression.parse import TRANSFORMERS
@@ -80,13 +82,27 @@ def code(words: Iterable[str]) -> str:
     return ", ".join(f"`{word}`" for word in words)
 
 
+class Nobody:
+    """A kernel side without processes."""
+
+    def __init__(self, btf: Btf) -> None:
+        self.btf = btf
+
+    def look(self) -> None:
+        """There are none."""
+
+
 def filled() -> frozenset[str]:
     """The fields that a live trace has columns for: those of a batch that the decoder makes of one record, and
-    what the pipeline and --verbose add.
+    what enrichers, the pipeline and --verbose add.
     """
     btf = Btf.of_object(read_object())
     batch = Decoder(btf).batch(np.zeros(1, btf.layout("attempt").dtype))
+    with Enrichment(Options(hash=True)) as enrichment:
+        enrichment.begin(Nobody(btf))
+        enrichment.add(batch)
     Patterns().mark(batch)
+    batch.show()
     origin.add(batch)
     return frozenset(batch.names)
 
@@ -107,7 +123,7 @@ def fields() -> str:
                 f.unit,
                 f.doc,
                 code(aliases.get(f.name, ())),
-                "yes" if f.name in live else "",
+                ("with -v" if f.quiet else "yes") if f.name in live else "",
             )
             for f in schema.FIELDS.values()
         ),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from callout.capture import privileges
-from callout.capture.tiers import LEFTOVER, OPTIONS, SOCKET_PROGRAMS, TIERS, Program
+from callout.capture.tiers import LEFTOVER, OPTIONS, PROCESSES, SOCKET_PROGRAMS, TIERS, Program
 from callout.cli import doctor
 from callout.doctor import host, programs, report, screen
 from callout.doctor.facts import Check, Facts, Host, State, Trial
@@ -680,7 +680,7 @@ def test_programs_that_load_alone_and_a_trace_that_does_not_start(error: Excepti
 def test_each_program_is_tried_once_alone() -> None:
     tried: list[str] = []
     programs.gather(SERVER, lambda: programs.Native("1.5", lambda p: tried.append(p.name), lambda: "kprobe"))
-    expected = [program.name for program in (*SOCKET_PROGRAMS, LEFTOVER)]
+    expected = [program.name for program in (*SOCKET_PROGRAMS, LEFTOVER, *PROCESSES)]
     for tier in TIERS:
         expected += [program.name for program in (*tier.programs, *tier.evidence)]
     expected += [program.name for option in OPTIONS.values() for program in option.programs]

@@ -185,7 +185,7 @@ def test_fields_are_the_columns_read() -> None:
         ("(process.pid = 1", 17, "expected ')' to close the parenthesis, but the expression ends here"),
         ("process.pid = 1)", 16, "expected 'and', 'or' or the end, found ')'"),
         ("process.pod = 1", 1, "unknown field 'process.pod'"),
-        ("proc.tty = 1", 1, "callout has nothing for Falco's field 'proc.tty'"),
+        ("proc.vmrss = 1", 1, "callout has nothing for Falco's field 'proc.vmrss'"),
         ("user.uid = 1", 1, "'user.uid' stands for user.id, which is not available here"),
         ("outbound and x", 1, "unknown name 'outbound'"),
         ("process.pid", 12, "expected an operator after process.pid, but the expression ends here"),

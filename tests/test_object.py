@@ -121,6 +121,7 @@ def test_programs_and_tiers_name_each_other(data: bytes) -> None:
         chain(
             tiers.SOCKET_PROGRAMS,
             [tiers.LEFTOVER],
+            tiers.PROCESSES,
             tiers.CONVERSATION,
             tiers.CGROUPS,
             tiers.NAMES,

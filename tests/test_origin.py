@@ -110,6 +110,6 @@ def test_what_does_not_show_it_refuses(tmp_path: Path, form: str) -> None:
     assert trace(tmp_path / "rows", "-v", "-o", form) == (
         2,
         "",
-        f"callout: --verbose adds connect.origin, which {form} does not show\n"
+        f"callout: --verbose adds fields that {form} does not show\n"
         "  use -o ndjson, or `callout explain connect`\n",
     )

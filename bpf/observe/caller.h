@@ -3,6 +3,8 @@
 
 static __always_inline void read_caller(struct attempt *r, struct task_struct *task)
 {
+	const u32 *caps; /* by halves: as words of 64 bits only from 6.3 on */
+
 	r->pid = task->tgid;
 	r->tid = task->pid;
 	r->ppid = task->real_parent->tgid;
@@ -10,6 +12,9 @@ static __always_inline void read_caller(struct attempt *r, struct task_struct *t
 	r->uid = task->real_cred->uid.val;
 	r->gid = task->real_cred->gid.val;
 	r->euid = task->cred->euid.val;
+	r->image = task->self_exec_id;
+	caps = (const u32 *)&task->cred->cap_effective;
+	r->caps = (u64)caps[1] << 32 | caps[0];
 	/* io_uring's own threads are named iou-wrk-PID and iou-sqp-PID: the process is what a user knows */
 	if (task->flags & PF_IO_WORKER)
 		bpf_probe_read_kernel(r->comm, sizeof(r->comm), task->group_leader->comm);

@@ -35,6 +35,8 @@ static __attribute__((noinline)) void fill_call(struct call *out, const struct a
 	out->gid = r->gid;
 	out->euid = r->euid;
 	out->netns = r->netns;
+	out->image = r->image;
+	out->caps = r->caps;
 	out->fd = r->fd;
 	out->addrlen = r->addrlen;
 	out->ret = r->ret;

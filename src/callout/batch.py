@@ -153,14 +153,15 @@ class Batch:
         self._length = length
         self._columns: dict[str, Source] = dict(columns)
         self._keys: dict[str, Source] = dict(keys or {})
+        self._quiet: set[str] = set()
 
     def __len__(self) -> int:
         return self._length
 
     @property
     def names(self) -> list[str]:
-        """The columns there are, in order."""
-        return list(self._columns)
+        """The columns that are written, in order."""
+        return [name for name in self._columns if name not in self._quiet]
 
     def column(self, name: str) -> Column:
         """One column, computed now if it was not yet. Raises KeyError if this batch does not have it."""
@@ -178,9 +179,14 @@ class Batch:
     def __contains__(self, name: str) -> bool:
         return name in self._columns
 
-    def add(self, name: str, source: Source) -> None:
-        """Adds or replaces a column."""
+    def add(self, name: str, source: Source, quiet: bool = False) -> None:
+        """Adds or replaces a column. A quiet one is there for who asks for it, and not written."""
         self._columns[name] = source
+        (self._quiet.add if quiet else self._quiet.discard)(name)
+
+    def show(self) -> None:
+        """Makes quiet columns like all others."""
+        self._quiet.clear()
 
     def select(self, index: Array) -> Batch:
         """The rows that ``index`` (a mask or row numbers) selects. Columns not yet computed stay so."""
@@ -190,11 +196,15 @@ class Batch:
             return lambda: of(name).take(rows)
 
         columns = {name: later(self.column, name) for name in self._columns}
-        return Batch(len(rows), columns, self.steady, {name: later(self.key, name) for name in self._keys})
+        selected = Batch(
+            len(rows), columns, self.steady, {name: later(self.key, name) for name in self._keys}
+        )
+        selected._quiet = set(self._quiet)
+        return selected
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One flat dictionary per attempt, with the fields that have a value."""
-        columns = [(name, self.column(name).tolist()) for name in self._columns]
+        columns = [(name, self.column(name).tolist()) for name in self.names]
         for i in range(self._length):
             yield {name: values[i] for name, values in columns if values[i] is not None}
 

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from callout.enrich import Asking, Enricher, Options
+from callout.enrich import Asking, Enricher, Kernel, Options
 from callout.enrich.names import Names
+from callout.enrich.processes import Processes
 from callout.enrich.ripening import Ripening
 from callout.enrich.workload import Workloads
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch
-    from callout.btf import Btf
 
-ENRICHERS: tuple[Callable[[Options], Enricher], ...] = (Workloads, Names)
+ENRICHERS: tuple[Callable[[Options], Enricher], ...] = (Processes, Workloads, Names)
 
 
 class Enrichment:
@@ -51,10 +51,10 @@ class Enrichment:
 
         return {kind: feed(kind) for kind in kinds}
 
-    def begin(self, btf: Btf) -> None:
+    def begin(self, kernel: Kernel) -> None:
         """Everything is attached."""
         for part in self.parts:
-            part.begin(btf)
+            part.begin(kernel)
 
     def threads(self) -> frozenset[int]:
         """Ids of the threads whose connections are our own, and not to be reported."""

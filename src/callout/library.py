@@ -38,7 +38,7 @@ class trace:
         with ExitStack() as stack:
             stack.enter_context(self._enrichment)
             stack.enter_context(self._source)
-            self._enrichment.begin(self._source.btf)
+            self._enrichment.begin(self._source)
             self._undo = stack.pop_all()
         self._stop = Stop(self._seconds)
         return self

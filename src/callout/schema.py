@@ -14,12 +14,13 @@ FieldType: TypeAlias = Literal["time", "int", "text", "bool", "ip", "text_list",
 
 
 class Field(NamedTuple):
-    """One field. ``unit`` is empty, or the unit of its numbers."""
+    """One field. ``unit`` is empty, or the unit of its numbers. ``quiet``: of a live trace written only with -v."""
 
     name: str
     type: FieldType
     doc: str
     unit: str = ""
+    quiet: bool = False
 
 
 _FIELDS = (
@@ -52,19 +53,49 @@ _FIELDS = (
     Field("process.pid", "int", "Process that made the attempt."),
     Field("process.thread.id", "int", "Thread that made the attempt."),
     Field("process.parent.pid", "int", "Its parent process."),
+    Field("process.parent.name", "text", "Name of the process that started it."),
+    Field("process.parent.executable", "text", "Path of that one's executable."),
+    Field("process.parent.command_line", "text", "Its arguments, joined by blanks.", quiet=True),
     Field("process.name", "text", "Name of the thread (comm, at most 15 bytes)."),
-    Field("process.executable", "text", "Path of the executable."),
-    Field("process.args", "text_list", "Arguments of the process."),
+    Field(
+        "process.executable",
+        "text",
+        "Path of the executable in the process's own root, as it was when the process began to run it; "
+        "`.../` stands for what did not fit.",
+    ),
+    Field("process.args", "text_list", "Arguments of the process, up to 4,096 bytes; see connect.args_cut."),
     Field("process.command_line", "text", "Arguments, joined by blanks."),
-    Field("process.working_directory", "text", "Current directory of the process."),
+    Field(
+        "process.working_directory", "text", "Current directory when the process began to run its executable."
+    ),
+    Field(
+        "process.hash.sha256", "text", "Of the executable, with --hash; absent while it is being computed."
+    ),
+    Field("process.session_leader.pid", "int", "Session that the process belongs to.", quiet=True),
+    Field("process.tty.char_device.major", "int", "Device of its controlling terminal.", quiet=True),
+    Field("process.tty.char_device.minor", "int", "The same.", quiet=True),
+    Field(
+        "process.thread.capabilities.effective",
+        "text_list",
+        "Effective capabilities at the time of the attempt.",
+        quiet=True,
+    ),
     Field("process.start", "time", "When the process began (UTC).", "ns"),
     Field("process.entity_id", "text", "Identifies the process also after its pid is reused."),
-    Field("process.ancestors", "list", "Pid, name and executable of each ancestor up to init."),
+    Field(
+        "process.ancestors",
+        "list",
+        "Pid, name and executable of each ancestor up to init, the nearest first: those that started it, also "
+        "where they have ended since.",
+    ),
     Field("user.id", "int", "Real user id."),
-    Field("user.name", "text", "Name of the real user."),
+    Field("user.name", "text", "Name of the real user, by the user database that the process sees."),
     Field("user.effective.id", "int", "Effective user id, when it differs."),
+    Field("user.effective.name", "text", "Its name."),
     Field("user.audit.id", "int", "Login user id (audit)."),
+    Field("user.audit.name", "text", "Its name on the host."),
     Field("group.id", "int", "Real group id."),
+    Field("group.name", "text", "Its name."),
     Field("container.id", "text", "Container, from the cgroup of the process; of nested ones the innermost."),
     Field("container.name", "text", "Container's name, as its runtime says."),
     Field("container.image.name", "text", "Container's image, as its runtime says."),
@@ -136,6 +167,7 @@ _FIELDS = (
         "object",
         "For `sockfd`, `addr`, `addrlen` and the kernel's `copy` of the address: `from` (user or kernel memory) "
         "and `can_change`, whether it could change while it was read.",
+        quiet=True,
     ),
     Field("connect.cgroup", "text", "Path of the caller's cgroup, from the root of its hierarchy."),
     Field("connect.slice", "text", "systemd slice, from the cgroup."),
@@ -164,6 +196,15 @@ _FIELDS = (
         "text",
         "The attempt asks for names: `dns`; unseen over TLS: `dot`, `doq`, and `doh` (known resolvers only).",
     ),
+    Field("connect.args_cut", "bool", "The process has more arguments than process.args shows."),
+    Field("connect.executable.deleted", "bool", "The executable had no name any more when it began to run."),
+    Field("connect.executable.memfd", "bool", "The executable was never a file: memfd_create(2)."),
+    Field("connect.executable.inode", "int", "Inode number of the executable.", quiet=True),
+    Field("connect.executable.device", "text", "Device of the executable, major:minor.", quiet=True),
+    Field("connect.namespace.net", "int", "Inode number of the process's network namespace.", quiet=True),
+    Field("connect.namespace.pid", "int", "Of its pid namespace.", quiet=True),
+    Field("connect.namespace.mnt", "int", "Of its mount namespace.", quiet=True),
+    Field("connect.namespace.user", "int", "Of its user namespace.", quiet=True),
     Field("connect.lost_before", "int", "Attempts lost before this row, since the one before."),
     Field("rule.name", "text", "Rule that matched."),
     Field("rule.id", "text", "Its identifier."),

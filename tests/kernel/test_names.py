@@ -75,7 +75,7 @@ def named(net: Network, at_least: int = AT_LEAST) -> Iterator[Named]:
         missing = [state for state in source.states if state.program in NAMES and state.error]
         if missing:
             pytest.skip(f"programs on packets: {missing[0].error}")
-        enrichment.begin(source.btf)
+        enrichment.begin(source)
         yield Named(source, enrichment, net)
 
 

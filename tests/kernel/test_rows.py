@@ -6,7 +6,6 @@ import ctypes
 import errno
 import mmap
 import os
-import pwd
 import socket
 import struct
 from pathlib import Path
@@ -65,7 +64,6 @@ def test_refused_tcp() -> None:
         "process.parent.pid": os.getppid(),
         "process.name": Path("/proc/self/comm").read_text().strip(),
         "user.id": os.getuid(),
-        "user.name": pwd.getpwuid(os.getuid()).pw_name,
         "group.id": os.getgid(),
         "source.ip": "127.0.0.1",
         "destination.ip": "127.0.0.1",

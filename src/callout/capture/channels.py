@@ -17,7 +17,7 @@ from callout._native import ffi, lib
 from callout.batch import Array
 from callout.btf import Btf
 from callout.capture.kinds import Lane
-from callout.capture.tiers import CGROUPS, CONVERSATION, NAMES, Program
+from callout.capture.tiers import CGROUPS, CONVERSATION, EXEC, EXIT, FORK, LOOK, NAMES, Program
 
 Handler: TypeAlias = Callable[[Any], None]
 
@@ -27,8 +27,14 @@ ROOM = 16384  # attempts of one drain: 5 MiB
 RING = "ring"  # the one that the reader sleeps on; all others are emptied whenever it wakes, every 100 ms at least
 PACKETS = "packets"
 NEW_CGROUPS = "cgroup_ring"
-# bytes, where a kind that comes through it is wanted
-RINGS = {RING: 16 << 20, PACKETS: 2 << 20, NEW_CGROUPS: 256 << 10}
+PROCESSES = "process_ring"
+RINGS = {  # bytes, where a kind that comes through it is wanted
+    RING: 16 << 20,
+    PROCESSES: 8 << 20,
+    PACKETS: 2 << 20,
+    NEW_CGROUPS: 256 << 10,
+}
+FORGOTTEN = "processes not noted"
 
 
 class Channel(NamedTuple):
@@ -55,6 +61,10 @@ CHANNELS = (
     Channel(STEP, "step", room=1024, loss="steps lost"),
     Channel("RECORD_PACKET", "packet", PACKETS, 1024, "data", "packets with names lost", NAMES, ("hellos",)),
     Channel("RECORD_CGROUP", "new_cgroup", NEW_CGROUPS, 256, "path", "cgroups lost", CGROUPS),
+    Channel("RECORD_FORK", "life", PROCESSES, 4096, loss=FORGOTTEN, programs=(FORK,)),
+    Channel("RECORD_EXEC", "exec", PROCESSES, 512, "text", FORGOTTEN, (EXEC,)),
+    Channel("RECORD_TASK", "exec", PROCESSES, 512, "text", FORGOTTEN, (LOOK,)),
+    Channel("RECORD_EXIT", "life", PROCESSES, 4096, programs=(EXIT,)),
 )
 
 

@@ -47,6 +47,7 @@ TRANSPORTS = {
 }
 PROCESS = np.dtype([("start", "u8"), ("pid", "u4")])
 KINDS, KNOWN = 64, 32  # kinds of a batch whose columns are remembered, and batches of which they are
+IMAGE = np.dtype([("start", "u8"), ("pid", "u4"), ("image", "u4")])
 
 
 class Decoder:
@@ -174,7 +175,6 @@ class Columns:
             "process.start": lambda: Plain(self.time(r["start"])),
             "process.entity_id": self.entity_id,
             "user.id": lambda: Plain(r["uid"]),
-            "user.name": lambda: coded(r["uid"], lambda uid: identity.user_name(int(uid))),
             "user.effective.id": lambda: Plain(r["euid"], r["euid"] != r["uid"]),
             "group.id": lambda: Plain(r["gid"]),
             "source.ip": a.source_ip,
@@ -214,19 +214,23 @@ class Columns:
         return found
 
     def keys(self) -> dict[str, Callable[[], Column]]:
-        """What enrichers look up by. ``process``: (start on CLOCK_BOOTTIME, pid); ``cgroup``: its id;
-        ``began``: CLOCK_BOOTTIME.
+        """What enrichers look up by.
+
+        ``process``: (start on CLOCK_BOOTTIME, pid); ``image``: the same and its number of execs; ``caps``:
+        effective capabilities, as bits; ``cgroup``: its id; ``began``: CLOCK_BOOTTIME.
         """
         r = self.r
 
-        def process() -> Column:
-            keys = np.empty(len(r), PROCESS)
-            for name in PROCESS.names or ():
+        def together(dtype: np.dtype[Any]) -> Column:
+            keys = np.empty(len(r), dtype)
+            for name in dtype.names or ():
                 keys[name] = r[name]
             return coded(keys, lambda key: tuple(key.tolist()))
 
         found: dict[str, Callable[[], Column]] = {
-            "process": process,
+            "process": lambda: together(PROCESS),
+            "image": lambda: together(IMAGE),
+            "caps": lambda: coded(r["caps"], int),
             "cgroup": lambda: coded(r["cgroup"], int),
         }
         if self._codes is not None:

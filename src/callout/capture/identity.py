@@ -1,23 +1,13 @@
-"""Small look-ups that give numbers a name on this host: users, drop reasons. Each is asked once.
+"""Small look-ups that give numbers a name on this host: drop reasons. Each is asked once.
 
 Rule of this file: cached, local, never over the network.
 """
 
 from __future__ import annotations
 
-import pwd
 from functools import cache
 
 from callout._native import ffi, lib
-
-
-@cache
-def user_name(uid: int) -> str | None:
-    """Name of a user from this host's user database; None if it has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return None
 
 
 @cache

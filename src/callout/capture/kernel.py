@@ -24,7 +24,7 @@ from callout.capture.channels import ATTEMPT, CHANNELS, RING, RINGS, STEP, Drain
 from callout.capture.constants import constants_for
 from callout.capture.kinds import Kinds, each
 from callout.capture.loading import Loaded, Loader, ProgramState, check, read_object
-from callout.capture.tiers import CONVERSATION, LEFTOVER, SOCKET_PROGRAMS, TIERS, Tier
+from callout.capture.tiers import CONVERSATION, LEFTOVER, LOOK, SOCKET_PROGRAMS, TIERS, Tier
 from callout.errors import UsageError
 from callout.narrowing import Narrowing
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from callout.summary import Summary
 
 DOUBLED = "socket_state"  # what it misses, socket_state_missed sees
-ROUNDS = 8  # of a ring that fills as fast as it is emptied; nobody waits for its end
+ROUNDS = 32  # of a ring that fills as fast as it is emptied; nobody waits for its end
 URGENT = -10  # niceness of a reader that must keep up
 IDLE_MS = 100  # longest sleep: bounds a missed wake-up and the reaction to a signal
 GATHER_MS = 100  # how long records may gather: rows appear within 200 ms of their verdict
@@ -218,15 +218,26 @@ class KernelSource:
         """What is ready now, up to ROOM attempts; does not wait."""
         assert self._loaded
         self._attempts, self._calls = self._nothing, []
-        for drain, number in zip(self._drains, self._numbers, strict=True):
-            # what was before an attempt is in its ring by now; the attempts' own ring gives one batch at a time
-            for _ in range(1 if drain is self._drains[0] else ROUNDS):
-                if not drain.run(self._loaded.handle, number):
-                    break
+        self._drains[0].run(self._loaded.handle, self._numbers[0])
+        self._listen()  # afterwards: what was before an attempt is in its ring by now
         batch = self._decoder.batch(self._attempts)
         for calls in self._calls:
             batch = self._call_decoder.merged(batch, calls)
         return batch
+
+    def look(self) -> None:
+        """Lets the kernel report all processes, to who listens for records of the kind RECORD_TASK."""
+        if self._loaded and ProgramState(LOOK, None) in self.states:
+            self._loaded.iterate(LOOK)
+            self._listen()
+
+    def _listen(self) -> None:
+        """Hands out all that is ready in the rings beside that of the attempts."""
+        assert self._loaded
+        for drain, number in zip(self._drains[1:], self._numbers[1:], strict=True):
+            for _ in range(ROUNDS):
+                if not drain.run(self._loaded.handle, number):
+                    break
 
     def _take_attempts(self, attempts: Kinds) -> None:
         assert self._loaded

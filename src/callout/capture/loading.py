@@ -20,7 +20,7 @@ from callout.batch import Array
 from callout.capture import privileges
 from callout.capture.cgroups import directory
 from callout.capture.channels import smallest
-from callout.capture.tiers import ESSENTIAL, LEFTOVER, RETURNS, Program, Tier
+from callout.capture.tiers import ESSENTIAL, RETURNS, Program, Tier
 from callout.errors import NotPermittedError
 
 MUST = ESSENTIAL.union(*chain(*RETURNS.values()))  # those that load must attach: attempts wait for them
@@ -159,9 +159,13 @@ class Loader:
 
     def best(self, tiers: Sequence[Tier]) -> tuple[Loaded, Tier]:
         """The first tier that can be loaded and attached. Raises NotPermittedError where none can."""
-        refusals = []
+        refusals: list[str] = []
         for tier in tiers:
             try:
+                if refusals:
+                    self._probe(
+                        tier
+                    )  # a host that refused one may refuse the next, and to load it all takes long
                 return self._try(tier), tier
             except OSError as error:
                 refusals.append(f"{tier.name}: {error.strerror}")
@@ -171,6 +175,15 @@ class Loader:
             if ffi.string(lib.co_version()).startswith(b"0.")
             else "`callout doctor` shows each program and why it is refused",
         )
+
+    def _probe(self, tier: Tier) -> None:
+        """Whether a tier alone loads and attaches. Raises OSError."""
+        loaded = Loaded(tier.programs, self._constants)
+        try:
+            for program in tier.programs:
+                loaded.attach(program)
+        finally:
+            loaded.close()
 
     def _try(self, tier: Tier) -> Loaded:
         """Loads a tier with all that goes with it, or as much as loads and attaches. OSError if the tier fails."""
@@ -202,7 +215,7 @@ class Loader:
 
     def _attach(self, loaded: Loaded, program: Program, cgroup: int, must: bool) -> None:
         try:
-            if program is not LEFTOVER:
+            if not program.hook.startswith("iter/"):  # which is run, not attached
                 loaded.attach(program, cgroup)
         except OSError as error:
             if must:

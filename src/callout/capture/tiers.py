@@ -191,7 +191,7 @@ SOCKET_PROGRAMS = (
     Program("datagram_sendmsg6", "cgroup/sendmsg6", "datagrams sent to an IPv6 address without connect"),
     Program("socket_drop", "tp_btf/kfree_skb", "whether this host's firewall dropped the packets", "drops"),
 )
-# Not attached: run once at the end of a trace.
+# Not attached: run by reading it, once at the end of a trace.
 LEFTOVER = Program("leftover_calls", "iter/task", "calls that are still blocked when a trace ends")
 ESSENTIAL = frozenset({"socket_state"})
 
@@ -199,6 +199,16 @@ ESSENTIAL = frozenset({"socket_state"})
 CGROUPS = (
     Program("cgroup_made", "tp_btf/cgroup_mkdir", "paths of cgroups that are gone when they are asked for"),
 )
+# For who made an attempt: loaded with the channels of such records (capture.channels).
+LOOK = Program("process_look", "iter/task", "processes that began before the trace")
+FORK = Program(
+    "process_fork", "tp_btf/sched_process_fork", "processes that call without an exec of their own"
+)
+EXEC = Program(
+    "process_exec", "tp_btf/sched_process_exec", "executable and arguments, also of what lives a moment"
+)
+EXIT = Program("process_exit", "tp_btf/sched_process_exit", "which processes can be forgotten")
+PROCESSES = (LOOK, FORK, EXEC, EXIT)
 
 # -e network: loaded only then. Of a wait only the return is seen.
 TOLD = {

@@ -193,7 +193,8 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         "-v",
         "--verbose",
         action="store_true",
-        help="in ndjson, arrow and parquet: also connect.origin",
+        help="in ndjson, arrow and parquet: also what is rarely looked at: connect.origin, capabilities, namespaces, "
+        "terminal, session, the executable's inode, the parent's command line",
     )
     group.add_argument(
         "--for",

@@ -41,7 +41,7 @@ SUFFIXES = {
 
 
 class Output:
-    """The sink asked for, by its ``name``; ``verbose`` adds `connect.origin` to what it is given.
+    """The sink asked for, by its ``name``; ``verbose`` adds the quiet fields to what it is given.
 
     What it cannot write is a CalloutError that names the place; BrokenPipeError stays.
 
@@ -83,6 +83,7 @@ class Output:
     def write(self, batch: Batch) -> None:
         """Gives the sink a batch."""
         if self._verbose:
+            batch.show()
             origin.add(batch)
         with self._named():
             self._sink.write(batch)
@@ -127,7 +128,7 @@ def open_output(args: argparse.Namespace, explain: bool = False) -> Output:
         raise UsageError(f"{name} needs a file", "use -w FILE, or -o arrow, which can go to a pipe")
     if args.verbose and name in ("table", "strace"):
         raise UsageError(
-            f"--verbose adds connect.origin, which {name} does not show",
+            f"--verbose adds fields that {name} does not show",
             "use -o ndjson, or `callout explain connect`",
         )
     if FORMATS[name].binary:

@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
                 also=also(args),
             )
             source = stack.enter_context(live)
-            enrichment.begin(live.btf)
+            enrichment.begin(live)
         begin = demonstration(stack, stop) if args.demo else None
         if args.ready_file:
             places.create(args.ready_file)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from callout.capture import privileges
-from callout.capture.tiers import LEFTOVER, OPTIONS, SOCKET_PROGRAMS, TIERS, Program
+from callout.capture.tiers import LEFTOVER, OPTIONS, PROCESSES, SOCKET_PROGRAMS, TIERS, Program
 from callout.doctor.facts import Facts, Host, Trial
 from callout.errors import CalloutError
 
@@ -22,6 +22,7 @@ ABSENT = frozenset({errno.ENOENT, errno.ESRCH, ENOTSUPP})
 ALL = (
     *SOCKET_PROGRAMS,
     LEFTOVER,
+    *PROCESSES,
     *(program for tier in TIERS for program in (*tier.programs, *tier.evidence)),
     *(program for option in OPTIONS.values() for program in option.programs),
 )
@@ -50,7 +51,7 @@ def native() -> Native:
     def attempt(program: Program) -> None:
         loaded = Loaded((program,), constants)
         try:
-            if program is not LEFTOVER:  # which is run, not attached
+            if not program.hook.startswith("iter/"):  # which is run, not attached
                 with directory(None) as cgroup:
                     loaded.attach(program, cgroup)
         finally:

@@ -25,6 +25,16 @@ class Options(NamedTuple):
     related: bool = False
 
 
+class Kernel(Protocol):
+    """What an enricher may ask of the kernel side. ``btf`` tells the layouts and constants of records."""
+
+    btf: Btf
+
+    def look(self) -> None:
+        """Reports all processes that there are, as records of the kind RECORD_TASK, before it returns."""
+        ...
+
+
 class Enricher(Protocol):
     """One concern. Made with ``Options``; used by one thread, in the order begin, then feed and add, then close.
 
@@ -33,8 +43,8 @@ class Enricher(Protocol):
 
     kinds: tuple[str, ...]
 
-    def begin(self, btf: Btf) -> None:
-        """Programs are attached: looks at what was there before. ``btf`` tells the constants of records."""
+    def begin(self, kernel: Kernel) -> None:
+        """Programs are attached: looks at what was there before."""
         ...
 
     def feed(self, kind: str, records: Array) -> None:

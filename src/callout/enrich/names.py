@@ -19,8 +19,7 @@ from callout.enrich.nametable import AT_LEAST, Asker, NameTable
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch, Column
-    from callout.btf import Btf
-    from callout.enrich import Options
+    from callout.enrich import Kernel, Options
     from callout.tls import Hello
 
 KEY = np.dtype(
@@ -59,9 +58,9 @@ class Names:
         self._hosts = Hosts()
         self._heard: Heard | None = None
 
-    def begin(self, btf: Btf) -> None:
+    def begin(self, kernel: Kernel) -> None:
         """What was asked before is not known."""
-        self._heard = Heard(btf, self.table)
+        self._heard = Heard(kernel.btf, self.table)
 
     def greeted(self, cookie: int) -> bool:
         """Whether it is known what the connection of a socket cookie said first."""

@@ -26,8 +26,7 @@ from callout.enrich.runtimes.sources import Question, sources
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch, Column
-    from callout.btf import Btf
-    from callout.enrich import Options
+    from callout.enrich import Kernel, Options
 
 KEPT = 65536  # workloads
 SETTLE = 1.5  # seconds that the beginning and the end of a trace wait for answers at most
@@ -111,7 +110,7 @@ class Workloads:
         """Thread ids that connect to runtimes."""
         return self.registry.threads
 
-    def begin(self, btf: Btf) -> None:
+    def begin(self, kernel: Kernel) -> None:
         """Waits a moment for the names of the containers that there are."""
         self.registry.settle(SETTLE)
 

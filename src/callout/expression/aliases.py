@@ -108,6 +108,34 @@ def _parent(key: str) -> Callable[..., Any]:
     return lambda _, ancestors: of(1, ancestors, None)
 
 
+def _memfd(_: int | None, memfd: bool | None, executable: str | None) -> bool | None:
+    return None if executable is None else bool(memfd)
+
+
+def _tty(_: int | None, major: int | None, minor: int | None, executable: str | None) -> int | None:
+    """As /proc/PID/stat has it (new_encode_dev() of linux/kdev_t.h); 0 is none."""
+    if major is None or minor is None:
+        return None if executable is None else 0
+    return minor & 0xFF | major << 8 | (minor & ~0xFF) << 12
+
+
+def _words(_: int | None, words: list[str] | None) -> str | None:
+    return None if words is None else " ".join(words)
+
+
+def _leads(_: int | None, session: int | None, pid: int | None) -> bool | None:
+    return None if session is None else session == pid
+
+
+def _leader(
+    _: int | None, session: int | None, pid: int | None, own: str | None, above: list[dict[str, Any]] | None
+) -> str | None:
+    """Executable of the session's leader: the process itself or an ancestor."""
+    if session is None or session == pid:
+        return own if session is not None else None
+    return next((item.get("executable") for item in above or () if item["pid"] == session), None)
+
+
 def _repository(_: int | None, image: str | None) -> str | None:
     """Image reference without digest and tag (a colon before the last slash belongs to a registry's port)."""
     return None if image is None else _split_image(image)[0]
@@ -157,6 +185,25 @@ COMPUTED: dict[str, Computed] = {
     "proc.aexepath": Computed(
         "text", ("process.ancestors", "process.executable"), _ancestor("executable"), True, True
     ),
+    "proc.is_exe_from_memfd": Computed("bool", ("connect.executable.memfd", "process.executable"), _memfd),
+    "proc.tty": Computed(
+        "int", ("process.tty.char_device.major", "process.tty.char_device.minor", "process.executable"), _tty
+    ),
+    "proc.cmdnargs": Computed(
+        "int", ("process.args",), lambda _, args: None if args is None else len(args) - 1
+    ),
+    "proc.cmdlenargs": Computed(
+        "int",
+        ("process.args",),
+        lambda _, args: None if args is None else sum(len(os.fsencode(a)) for a in args[1:]),
+    ),
+    "proc.is_sid_leader": Computed("bool", ("process.session_leader.pid", "process.pid"), _leads),
+    "proc.sid.exepath": Computed(
+        "text",
+        ("process.session_leader.pid", "process.pid", "process.executable", "process.ancestors"),
+        _leader,
+    ),
+    "thread.cap_effective": Computed("text", ("process.thread.capabilities.effective",), _words),
     "container.id": Computed("text", _CONTAINER, _host_or, own=True),
     "container.full_id": Computed("text", _CONTAINER, _host_or),
     "container.image.repository": Computed("text", _IMAGE, _repository),

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * Processes, each from its fork to its exit, with what it runs. These records have a ring of their own: a storm of forks
+ * loses no attempt, and what is lost is counted by kind. The reader looks whenever it wakes, so no record wakes it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} process_ring SEC(".maps");
+
+/* Where records are put together. Tracepoints and iterators run on their CPU to the end. */
+struct walk {
+	u64 dentry, mnt;
+	u32 at, cut;
+};
+struct processes {
+	struct exec exec;
+	struct life life;
+	struct walk walk;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct processes);
+} process_scratch SEC(".maps");
+
+enum { MOST_NAMES = 48, NAME_ROOM = 256, PATH_ROOM = 2048, ARGS_ROOM = 4096 };
+
+static __always_inline void read_spaces(struct task_struct *task, u32 *net, u32 *pid, u32 *mnt, u32 *user)
+{
+	struct nsproxy *spaces = task->nsproxy; /* none any more in a process that is going away */
+	struct pid *own = task->thread_pid;
+	u32 level;
+
+	if (spaces) {
+		*net = PEEK(struct net, PEEK(struct nsproxy, spaces, net_ns), ns.inum);
+		*mnt = PEEK(struct mnt_namespace, PEEK(struct nsproxy, spaces, mnt_ns), ns.inum);
+	}
+	*user = PEEK(struct user_namespace, PEEK(struct cred, task->cred, user_ns), ns.inum);
+	if (own) {
+		void *space = NULL;
+
+		level = PEEK(struct pid, own, level);
+		if (level <= 32) /* MAX_PID_NS_LEVEL of linux/pid_namespace.h */
+			bpf_core_read(&space, sizeof(space), &own->numbers[level].ns);
+		*pid = PEEK(struct pid_namespace, space, ns.inum);
+	}
+}
+
+static __always_inline void submit_life(struct task_struct *task, u8 kind)
+{
+	struct cpu_counters *c = count();
+	struct task_struct *parent = task->real_parent;
+	struct processes *place;
+	struct life *r;
+	u32 zero = 0;
+
+	place = bpf_map_lookup_elem(&process_scratch, &zero);
+	if (!place || !c)
+		return;
+	r = &place->life;
+	__builtin_memset(r, 0, sizeof(*r));
+	r->kind = kind;
+	r->cpu = bpf_get_smp_processor_id();
+	r->lost = c->lost[kind];
+	r->start = task->group_leader->start_boottime;
+	r->pid = task->tgid;
+	r->image = task->self_exec_id;
+	if (kind == RECORD_FORK) {
+		r->ppid = parent->tgid;
+		r->parent_start = parent->group_leader->start_boottime;
+		read_spaces(task, &r->net, &r->pidns, &r->mnt, &r->user);
+	}
+	bpf_probe_read_kernel(r->comm, sizeof(r->comm), task->comm);
+	if (bpf_ringbuf_output(&process_ring, r, sizeof(*r), BPF_RB_NO_WAKEUP))
+		c->lost[kind]++;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	if (child->pid == child->tgid && !(child->flags & PF_KTHREAD))
+		submit_life(child, RECORD_FORK);
+	return 0;
+}
+
+/* Runs in each thread; the count of those alive has gone down before (kernel/exit.c, do_exit). */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exit, struct task_struct *task)
+{
+	if (!task->signal->live.counter && !(task->flags & PF_KTHREAD))
+		submit_life(task, RECORD_EXIT);
+	return 0;
+}
+
+/*
+ * The names on the way from a file up to the process's root, or to the top of the tree of mounts. A file that stands in
+ * no directory (memfd) has one name. Where the walk is stays in a map: what is read from there is unknown to the verifier
+ * in every turn alike, so that it need not follow each way that leads there (with pointers of known types it gives up).
+ */
+static __always_inline void write_path(u8 *text, u32 most, struct walk *w, struct path top)
+{
+	u64 inside = bpf_core_field_offset(struct mount, mnt);
+
+	w->cut = 0;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < MOST_NAMES; i++) {
+		u64 dentry = w->dentry, mnt = w->mnt, parent = 0, name = 0;
+		u32 at = w->at;
+		s64 size;
+
+		if (dentry == (u64)top.dentry && mnt == (u64)top.mnt)
+			return;
+		bpf_core_read(&parent, sizeof(parent), &((struct vfsmount *)mnt)->mnt_root);
+		if (dentry == parent) {
+			struct mount *below = (void *)(mnt - inside);
+			u64 above = 0;
+
+			bpf_core_read(&above, sizeof(above), &below->mnt_parent);
+			if (above == (u64)below)
+				return;
+			bpf_core_read(&w->dentry, sizeof(w->dentry), &below->mnt_mountpoint);
+			w->mnt = above + inside;
+			continue;
+		}
+		if (at > most)
+			break;
+		bpf_core_read(&parent, sizeof(parent), &((struct dentry *)dentry)->d_parent);
+		bpf_core_read(&name, sizeof(name), &((struct dentry *)dentry)->d_name.name);
+		size = bpf_probe_read_kernel_str(text + at, NAME_ROOM, (void *)name);
+		if (size <= 0)
+			break;
+		w->at = at + size;
+		if (parent == dentry)
+			return;
+		w->dentry = parent;
+	}
+	w->cut = 1;
+}
+
+/* ctime: it changes with the content, and nobody can set it back. */
+static __always_inline u64 changed(void *inode)
+{
+	struct inode___6_6 *newer = inode;
+	struct inode___old *older = inode;
+	struct inode *newest = inode;
+
+	if (bpf_core_field_exists(newest->i_ctime_sec))
+		return BPF_CORE_READ(newest, i_ctime_sec) * 1000000000ULL + BPF_CORE_READ(newest, i_ctime_nsec);
+	if (bpf_core_field_exists(newer->__i_ctime))
+		return BPF_CORE_READ(newer, __i_ctime.tv_sec) * 1000000000ULL + BPF_CORE_READ(newer, __i_ctime.tv_nsec);
+	return BPF_CORE_READ(older, i_ctime.tv_sec) * 1000000000ULL + BPF_CORE_READ(older, i_ctime.tv_nsec);
+}
+
+static __always_inline bool deleted(void *dentry)
+{
+	return !PEEK(struct dentry, dentry, d_hash.pprev) && PEEK(struct dentry, dentry, d_parent) != dentry;
+}
+
+static __always_inline u32 terminal_of(struct signal_struct *signal)
+{
+	void *tty = PEEK(struct signal_struct, signal, tty), *driver;
+
+	if (!tty)
+		return 0;
+	driver = PEEK(struct tty_struct, tty, driver);
+	return (PEEK(struct tty_driver, driver, major) << 20) +
+	       PEEK(struct tty_driver, driver, minor_start) + PEEK(struct tty_struct, tty, index); /* tty_devnum() */
+}
+
+static __always_inline u32 session_of(struct signal_struct *signal)
+{
+	void *leader = NULL;
+
+	bpf_core_read(&leader, sizeof(leader), &signal->pids[PIDTYPE_SID]);
+	return leader ? PEEK(struct pid, leader, numbers[0].nr) : 0;
+}
+
+static __always_inline void submit_exec(struct task_struct *task, u8 kind)
+{
+	struct task_struct *parent = task->real_parent;
+	void *mm = task->mm, *fs = task->fs, *exe, *inode;
+	struct cpu_counters *c = count();
+	struct path top;
+	u64 begin, size = 0;
+	struct processes *room;
+	struct exec *e;
+	u32 end, zero = 0;
+	struct walk *w;
+
+	room = bpf_map_lookup_elem(&process_scratch, &zero);
+	if (!room || !c || !mm || !fs)
+		return;
+	e = &room->exec;
+	w = &room->walk;
+	w->at = 0;
+	e->kind = kind;
+	e->flags = 0;
+	e->cpu = bpf_get_smp_processor_id();
+	e->lost = c->lost[kind];
+	e->start = task->group_leader->start_boottime;
+	e->parent_start = parent->group_leader->start_boottime;
+	e->pid = task->tgid;
+	e->ppid = parent->tgid;
+	e->image = task->self_exec_id;
+	e->auid = bpf_core_field_exists(task->loginuid) ? BPF_CORE_READ(task, loginuid.val) : -1;
+	e->session = session_of(task->signal);
+	e->tty = terminal_of(task->signal);
+	e->net = e->pidns = e->mnt = e->user = e->spare = 0;
+	read_spaces(task, &e->net, &e->pidns, &e->mnt, &e->user);
+	bpf_probe_read_kernel(e->comm, sizeof(e->comm), task->comm);
+
+	top.mnt = PEEK(struct fs_struct, fs, root.mnt);
+	top.dentry = PEEK(struct fs_struct, fs, root.dentry);
+	inode = PEEK(struct dentry, (void *)top.dentry, d_inode);
+	e->root_inode = PEEK(struct inode, inode, i_ino);
+	e->root_device = PEEK(struct super_block, PEEK(struct inode, inode, i_sb), s_dev);
+
+	exe = PEEK(struct mm_struct, mm, exe_file);
+	e->inode = e->device = e->changed = 0;
+	if (exe) {
+		inode = PEEK(struct file, exe, f_inode);
+		e->inode = PEEK(struct inode, inode, i_ino);
+		e->changed = changed(inode);
+		e->device = PEEK(struct super_block, PEEK(struct inode, inode, i_sb), s_dev);
+		w->mnt = (u64)PEEK(struct file, exe, f_path.mnt);
+		w->dentry = (u64)PEEK(struct file, exe, f_path.dentry);
+		if (deleted((void *)w->dentry))
+			e->flags |= IMAGE_EXE_DELETED;
+		if ((u64)PEEK(struct dentry, (void *)w->dentry, d_parent) == w->dentry)
+			e->flags |= IMAGE_EXE_NAMELESS;
+		write_path(e->text, PATH_ROOM - NAME_ROOM, w, top);
+		e->flags |= w->cut ? IMAGE_EXE_CUT : 0;
+	}
+	e->exe_size = w->at;
+	w->mnt = (u64)PEEK(struct fs_struct, fs, pwd.mnt);
+	w->dentry = (u64)PEEK(struct fs_struct, fs, pwd.dentry);
+	if (deleted((void *)w->dentry))
+		e->flags |= IMAGE_CWD_DELETED;
+	write_path(e->text, 2 * PATH_ROOM - NAME_ROOM, w, top);
+	e->flags |= w->cut ? IMAGE_CWD_CUT : 0;
+	end = w->at;
+	e->cwd_size = end - e->exe_size;
+	if (end > 2 * PATH_ROOM)
+		return;
+	if (kind == RECORD_EXEC) { /* in its own context: the memory is its own */
+		begin = PEEK(struct mm_struct, mm, arg_start);
+		size = PEEK(struct mm_struct, mm, arg_end) - begin;
+		if (size > ARGS_ROOM) {
+			size = ARGS_ROOM;
+			e->flags |= IMAGE_ARGS_CUT;
+		}
+		barrier_var(size);
+		if (size > ARGS_ROOM)
+			return;
+		if (bpf_probe_read_user(e->text + end, size, (void *)begin)) {
+			e->flags |= IMAGE_ARGS_UNREADABLE;
+			size = 0;
+		}
+	}
+	e->args_size = size;
+	size += end + __builtin_offsetof(struct exec, text);
+	barrier_var(size);
+	if (size > sizeof(*e))
+		return;
+	if (bpf_ringbuf_output(&process_ring, e, size, BPF_RB_NO_WAKEUP))
+		c->lost[kind]++;
+}
+
+/* Comes once the new program is certain to run (fs/exec.c): the task is its group's leader, and its only thread. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *program)
+{
+	submit_exec(task, RECORD_EXEC);
+	return 0;
+}
+
+/* Processes that there are already: at the start, and where a record was lost. Run by reading it. */
+SEC("iter/task")
+int process_look(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+
+	if (task && task->pid == task->tgid && !(task->flags & PF_KTHREAD))
+		submit_exec(task, RECORD_TASK);
+	return 0;
+}

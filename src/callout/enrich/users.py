@@ -1,0 +1,114 @@
+"""Names of users and groups: from the user database of the root that a process has.
+
+Rule of this file: a number has the name that its own root gives it (a container's /etc/passwd), or none; the
+host's name for it would be a lie. A user namespace's own numbers are found by its map (user_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from callout.enrich.aside import Aside
+from callout.enrich.entities import Key, same
+from callout.enrich.images import Image
+from callout.enrich.inside import read_inside
+
+KEPT = 60  # seconds that a container's database is believed
+ROOTS = 256  # of which databases are kept
+NAMES = 4096  # of one database
+
+
+class Names(NamedTuple):
+    """One root's database, by the host's numbers."""
+
+    users: dict[int, str]
+    groups: dict[int, str]
+
+
+class Users:
+    """Databases by root and user namespace. ``aside`` reads them."""
+
+    def __init__(self, aside: Aside) -> None:
+        self._aside = aside
+        self._own = os.stat("/proc/self/ns/mnt").st_ino, os.stat("/").st_ino
+        self._user_space = os.stat("/proc/self/ns/user").st_ino
+        self._known: OrderedDict[tuple[object, int], tuple[float, Names]] = OrderedDict()
+
+    def on_host(self, image: Image) -> bool:
+        """Whether the process has our own root and our own numbers."""
+        return (image.root.mnt, image.root.inode) == self._own and image.spaces.user == self._user_space
+
+    def names(self, image: Image, doors: Iterable[Key]) -> Names | None:
+        """The database of a process that is not on the host; ``doors``: living processes that have its root."""
+        place = image.root, image.spaces.user
+        known = self._known.get(place)
+        if known is not None and time.monotonic() - known[0] < KEPT:
+            return known[1]
+        for start, pid in doors:
+            asked = place, start, pid
+            ready, found = self._aside.ask(asked, lambda start=start, pid=pid: read(pid, start))  # type: ignore[misc]
+            if ready:
+                self._aside.forget(asked)
+            if found is not None:
+                self._known[place] = time.monotonic(), found
+                self._known.move_to_end(place)
+                while len(self._known) > ROOTS:
+                    self._known.popitem(last=False)
+                return found  # type: ignore[no-any-return]
+        return known[1] if known else None
+
+    def memory(self) -> int:
+        """Bytes kept, about."""
+        return sum(120 * (len(names.users) + len(names.groups)) for _, names in self._known.values())
+
+
+def read(pid: int, start: int) -> Names | None:
+    """The database that a process sees, None if it has gone. Raises OSError where there is none."""
+    users, groups = read_inside(pid, "/etc/passwd"), b""
+    with suppress(OSError):
+        groups = read_inside(pid, "/etc/group")
+    maps = [Path(f"/proc/{pid}/{name}").read_text() for name in ("uid_map", "gid_map")]
+    found = Names(_table(users, maps[0]), _table(groups, maps[1]))
+    return found if same(pid, start) else None
+
+
+def _table(database: bytes, mapping: str) -> dict[int, str]:
+    """Names by the host's numbers. passwd(5) and group(5) both have the name first and the number third."""
+    ranges = [[int(number) for number in line.split()] for line in mapping.splitlines()]
+    names: dict[int, str] = {}
+    for line in database.splitlines():
+        fields = line.split(b":")
+        if len(fields) < 3 or not fields[2].isdigit() or len(names) >= NAMES:
+            continue
+        inner = int(fields[2])
+        for first, outer, count in ranges:
+            if first <= inner < first + count:
+                names.setdefault(outer + inner - first, os.fsdecode(fields[0]))
+    return names
+
+
+@cache
+def user_name(uid: int) -> str | None:
+    """Name of a user from this host's database; None if it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+@cache
+def group_name(gid: int) -> str | None:
+    """Name of a group from this host's database; None if it has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return None
