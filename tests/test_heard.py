@@ -206,9 +206,19 @@ def batch(*rows: tuple[int, int, int]) -> Batch:
     )
 
 
+class Quiet:
+    """A kernel side that has nothing to report."""
+
+    def __init__(self, btf: Btf) -> None:
+        self.btf = btf
+
+    def look(self) -> None:
+        """There is nothing."""
+
+
 def test_rows_of_one_batch_around_an_answer(btf: Btf, record: Record) -> None:
     names = Names()
-    names.begin(btf)
+    names.begin(Quiet(btf))
     names.feed("RECORD_PACKET", record("PACKET_QUERY", query(), when=4 * SECOND, pid=100))
     names.feed("RECORD_PACKET", record("PACKET_ANSWER", answer(), when=5 * SECOND))
     names.feed("RECORD_PACKET", record("PACKET_HELLO", REAL, cookie=9, pid=100, protocol=6, sequence=1))

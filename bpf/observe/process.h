@@ -147,7 +147,8 @@ static __always_inline u64 changed(void *inode)
 	struct inode *newest = inode;
 
 	if (bpf_core_field_exists(newest->i_ctime_sec))
-		return BPF_CORE_READ(newest, i_ctime_sec) * 1000000000ULL + BPF_CORE_READ(newest, i_ctime_nsec);
+		return BPF_CORE_READ(newest, i_ctime_sec) * 1000000000ULL +
+		       (BPF_CORE_READ(newest, i_ctime_nsec) & ~I_CTIME_QUERIED);
 	if (bpf_core_field_exists(newer->__i_ctime))
 		return BPF_CORE_READ(newer, __i_ctime.tv_sec) * 1000000000ULL + BPF_CORE_READ(newer, __i_ctime.tv_nsec);
 	return BPF_CORE_READ(older, i_ctime.tv_sec) * 1000000000ULL + BPF_CORE_READ(older, i_ctime.tv_nsec);

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from callout.summary import Summary
 
 DOUBLED = "socket_state"  # what it misses, socket_state_missed sees
+LOOKED = "RECORD_TASK"
 ROUNDS = 32  # of a ring that fills as fast as it is emptied; nobody waits for its end
 URGENT = -10  # niceness of a reader that must keep up
 IDLE_MS = 100  # longest sleep: bounds a missed wake-up and the reaction to a signal
@@ -229,12 +230,14 @@ class KernelSource:
         """Lets the kernel report all processes, to who listens for records of the kind RECORD_TASK."""
         if self._loaded and ProgramState(LOOK, None) in self.states:
             self._loaded.iterate(LOOK)
-            self._listen()
+            self._listen(LOOKED)
 
-    def _listen(self) -> None:
-        """Hands out all that is ready in the rings beside that of the attempts."""
+    def _listen(self, kind: str | None = None) -> None:
+        """Hands out what is ready in the rings beside that of the attempts; ``kind``: in the one that has it."""
         assert self._loaded
         for drain, number in zip(self._drains[1:], self._numbers[1:], strict=True):
+            if kind and all(channel.kind != kind for channel in drain.channels):
+                continue
             for _ in range(ROUNDS):
                 if not drain.run(self._loaded.handle, number):
                     break

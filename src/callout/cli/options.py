@@ -197,6 +197,11 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         "terminal, session, the executable's inode, the parent's command line",
     )
     group.add_argument(
+        "--hash",
+        action="store_true",
+        help="also the SHA-256 of executables (process.hash.sha256), computed aside: a row waits at most 200 ms for it",
+    )
+    group.add_argument(
         "--for",
         dest="seconds",
         type=duration,

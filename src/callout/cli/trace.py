@@ -64,10 +64,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Traces until there is a reason to stop."""
     if args.source and (
-        args.demo or args.tier or args.sends or args.ia32 or args.cgroup or args.phases or args.events
+        args.demo or args.tier or args.sends or args.ia32 or args.cgroup or args.phases or args.hash
+        or args.events
     ):
         raise UsageError(
-            "--from reads a file: --demo, --tier, --sends, --ia32, --cgroup, --phases and -e are for live tracing"
+            "--from reads a file: --demo, --tier, --sends, --ia32, --cgroup, --phases, --hash and -e are for live tracing"
         )
     from callout import pipeline
     from callout.narrowing import compile_wanted
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
             from callout.enrich import Options
             from callout.enrichment import Enrichment
 
-            enrichment = stack.enter_context(Enrichment(Options(names=args.names, related=bool(args.events))))
+            enrichment = stack.enter_context(Enrichment(Options(args.hash, args.names, bool(args.events))))
             live = KernelSource(
                 compiled.kernel,
                 args.tier,

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
 from contextlib import suppress
 from typing import Any
 
-NICE = 5  # it goes after whoever made the attempts
+NICE = 0  # not that of a reader that must keep up
 
 
 class Aside:
@@ -58,6 +58,10 @@ class Aside:
     def forget(self, key: Hashable) -> None:
         """Asks again the next time."""
         self._answers.pop(key, None)
+
+    def start(self) -> int:
+        """Starts the thread; its id. Without this it starts with the first question."""
+        return int(self._start(threading.get_native_id).result())
 
     def _start(self, job: Callable[[], Any]) -> Future[Any]:
         if self._pool is None:

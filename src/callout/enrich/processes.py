@@ -20,7 +20,7 @@ from callout.enrich.capabilities import names
 from callout.enrich.entities import Ancestor, Entities, Entity, Key, same
 from callout.enrich.hashes import Hashes
 from callout.enrich.images import Image
-from callout.enrich.users import Names, Users, group_name, user_name
+from callout.enrich.users import Names, Users
 from callout.schema import FIELDS
 
 KNOWN = 4096  # processes of which everything is kept as values
@@ -54,7 +54,20 @@ class Processes:
         self._hashes = Hashes(self._aside) if options.hash else None
         self._known: OrderedDict[tuple[int, int, int], Who] = OrderedDict()
         self._look_at = 0.0
+        self._threads: frozenset[int] = frozenset()
         self._entities: Entities
+
+    def start(self) -> None:
+        """Starts the thread that reads files and asks for names."""
+        self._threads = frozenset({self._aside.start()})
+
+    @property
+    def threads(self) -> frozenset[int]:
+        """Its id: a directory service is asked through a connection."""
+        return self._threads
+
+    def settle(self) -> None:
+        """No row waits longer at the end."""
 
     def begin(self, kernel: Kernel) -> None:
         """Notes the processes that there are."""
@@ -108,11 +121,11 @@ class Processes:
             "process.tty.char_device.major": c.number(image(lambda i: i.terminal and i.terminal[0])),
             "process.tty.char_device.minor": c.number(image(lambda i: i.terminal and i.terminal[1])),
             "process.thread.capabilities.effective": lambda: self._capabilities(batch),
-            "user.name": lambda: self._named(batch, c, "user.id", user_name, 0),
-            "user.effective.name": lambda: self._named(batch, c, "user.effective.id", user_name, 0),
+            "user.name": lambda: self._named(batch, c, "user.id", 0),
+            "user.effective.name": lambda: self._named(batch, c, "user.effective.id", 0),
             "user.audit.id": c.number(image(lambda i: i.login)),
-            "user.audit.name": c.text(image(lambda i: None if i.login is None else user_name(i.login))),
-            "group.name": lambda: self._named(batch, c, "group.id", group_name, 1),
+            "user.audit.name": c.text(image(self._login)),
+            "group.name": lambda: self._named(batch, c, "group.id", 1),
             "connect.args_cut": c.flag(image(lambda i: i.cut)),
             "connect.executable.deleted": c.flag(image(lambda i: i.deleted)),
             "connect.executable.memfd": c.flag(
@@ -175,18 +188,20 @@ class Processes:
         assert isinstance(keys, Coded)
         return compact(keys.codes, [names(bits) or None for bits in keys.values])
 
-    def _named(
-        self, batch: Batch, c: _Makers, ids: str, on_host: Callable[[int], str | None], place: int
-    ) -> Column:
+    def _login(self, image: Image) -> str | None:
+        return None if image.login is None else self._users.on_this_host(image.login, 0)
+
+    def _named(self, batch: Batch, c: _Makers, ids: str, place: int) -> Column:
         """Names of numbers, each by the database that its process sees."""
         column = batch.column(ids)
         assert isinstance(column, Plain)
-        return c.with_numbers(
-            column,
-            lambda who, number: (
-                on_host(number) if who.on_host else who.names[place].get(number) if who.names else None
-            ),
-        )
+
+        def name(who: Who, number: int) -> str | None:
+            if who.on_host:
+                return self._users.on_this_host(number, place)
+            return who.names[place].get(number) if who.names else None
+
+        return c.with_numbers(column, name)
 
     def memory(self) -> dict[str, int]:
         """Bytes kept, by table."""

@@ -1,7 +1,9 @@
 """Names of users and groups: from the user database of the root that a process has.
 
 Rule of this file: a number has the name that its own root gives it (a container's /etc/passwd), or none; the
-host's name for it would be a lie. A user namespace's own numbers are found by its map (user_namespaces(7)).
+host's name for it would be a lie. A user namespace's own numbers are found by its map (user_namespaces(7)). On the
+host the files come first, and only for what is not in them its directory service is asked: that takes time, and
+connects by itself, which is an attempt of ours.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +43,17 @@ class Users:
         self._own = os.stat("/proc/self/ns/mnt").st_ino, os.stat("/").st_ino
         self._user_space = os.stat("/proc/self/ns/user").st_ino
         self._known: OrderedDict[tuple[object, int], tuple[float, Names]] = OrderedDict()
+        self._files = Names({}, {})
+        self._read_at = 0.0
+
+    def on_this_host(self, number: int, place: int) -> str | None:
+        """Name of a user (place 0) or group (1) of the host."""
+        if not self._read_at or time.monotonic() - self._read_at >= KEPT:
+            self._files, self._read_at = host_files(), time.monotonic()
+        name = self._files[place].get(number)
+        if name is None:
+            _, name = self._aside.ask((place, number), lambda: _asked(number, place))
+        return name
 
     def on_host(self, image: Image) -> bool:
         """Whether the process has our own root and our own numbers."""
@@ -81,6 +93,18 @@ def read(pid: int, start: int) -> Names | None:
     return found if same(pid, start) else None
 
 
+def host_files() -> Names:
+    """The host's own files, as far as they can be read."""
+    whole = "0 0 4294967295"
+    found = []
+    for path in ("/etc/passwd", "/etc/group"):
+        try:
+            found.append(_table(Path(path).read_bytes(), whole))
+        except OSError:
+            found.append({})
+    return Names(*found)
+
+
 def _table(database: bytes, mapping: str) -> dict[int, str]:
     """Names by the host's numbers. passwd(5) and group(5) both have the name first and the number third."""
     ranges = [[int(number) for number in line.split()] for line in mapping.splitlines()]
@@ -96,19 +120,9 @@ def _table(database: bytes, mapping: str) -> dict[int, str]:
     return names
 
 
-@cache
-def user_name(uid: int) -> str | None:
-    """Name of a user from this host's database; None if it has none."""
+def _asked(number: int, place: int) -> str | None:
+    """What a directory service says (nsswitch.conf(5)); it may be far away."""
     try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return None
-
-
-@cache
-def group_name(gid: int) -> str | None:
-    """Name of a group from this host's database; None if it has none."""
-    try:
-        return grp.getgrgid(gid).gr_name
+        return grp.getgrgid(number).gr_name if place else pwd.getpwuid(number).pw_name
     except KeyError:
         return None

@@ -50,7 +50,9 @@ class Target:
         gone.
         """
         for part in parts:
-            self.stream.write(part)
+            rest = memoryview(part)
+            while rest:  # standard output without a buffer (PYTHONUNBUFFERED) writes as much as a pipe takes
+                rest = rest[self.stream.write(rest) :]
         self.stream.flush()
 
     def finish(self) -> None:

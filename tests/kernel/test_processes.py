@@ -1,0 +1,288 @@
+"""Who made an attempt: processes that live a moment, pids that are used again, names of any bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .watch import CALLOUT, PATIENCE, finish, traced
+
+pytestmark = pytest.mark.kernel
+
+SOURCE = Path(__file__).with_name("burst.c")
+# how many; the whole number takes a minute on two busy cores
+COUNT = int(os.environ.get("CALLOUT_TEST_PROCESSES", "10000"))
+REUSED = 64  # pids that are used over and over
+
+
+@pytest.fixture(scope="module")
+def burst(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The helper, compiled; static, so that it runs in any root."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    made = tmp_path_factory.mktemp("burst") / "burst"
+    subprocess.run([compiler, "-O1", "-static", "-o", str(made), str(SOURCE)], check=True)
+    return made
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A UDP port that only this test uses."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def run(path: Path, port: int, command: list[str], *options: str) -> tuple[list[dict[str, Any]], str, str]:
+    """Rows of the attempts to ``port`` while a command ran, what the tracer said, and what the command said."""
+    with traced(path, "-o", "ndjson", *options, f"destination.port = {port}") as tracer:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 30, check=True)
+        rows, said = finish(tracer)
+    return rows, said, done.stdout
+
+
+def compare(rows: list[dict[str, Any]], said: str, truth: str, burst: Path, port: int, inner: bool) -> None:
+    """Each attempt has one row, and it says who made it. ``inner``: the truth has pids of another namespace."""
+    expected = dict(line.split() for line in truth.splitlines())
+    assert "lost" not in said
+    assert "not noted" not in said
+    found = {}
+    for row in rows:
+        process = row["process"]
+        assert process.get("executable") == str(burst), process
+        argv0, to, number = process["args"]
+        assert (argv0, to) == ("odd one" if int(number) % 2 else "even", str(port))
+        assert process["command_line"] == f"{argv0} {to} {number}"
+        assert process["parent"]["executable"] == str(burst)
+        found[number] = str(process["pid"])
+    assert len(rows) == len(expected)
+    assert found.keys() == expected.keys()
+    if not inner:
+        assert found == expected
+
+
+def test_processes_that_live_a_moment(tmp_path: Path, burst: Path, port: int) -> None:
+    """Eight at a time, each forks, execs, connects and exits at once."""
+    rows, said, truth = run(tmp_path, port, [str(burst), str(port), str(COUNT), "8", "0"])
+    compare(rows, said, truth, burst, port, inner=False)
+
+
+def test_pids_that_are_used_again(tmp_path: Path, burst: Path, port: int) -> None:
+    """In a pid namespace whose few pids wrap around all the time."""
+    count = COUNT // 5
+    command = [str(burst), str(port), str(count), "8", "0", str(REUSED)]
+    rows, said, truth = run(tmp_path, port, ["unshare", "--pid", "--fork", *command])
+    compare(rows, said, truth, burst, port, inner=True)
+    assert len({line.split()[1] for line in truth.splitlines()}) <= REUSED
+    assert len({row["process"]["entity_id"] for row in rows}) == count
+
+
+def test_the_same_pid_again(tmp_path: Path, burst: Path, port: int) -> None:
+    """A pid of this very namespace used by one process after the other: rows are told apart by their start."""
+    script = f"""
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+probe = os.fork()
+if not probe:
+    os._exit(0)
+os.waitpid(probe, 0)
+wanted = ctypes.c_int(probe)
+for number in range(20):
+    args = struct.pack("11Q", 0, 0, 0, 0, 17, 0, 0, 0, ctypes.addressof(wanted), 1, 0)
+    child = libc.syscall(435, args, len(args))
+    if not child:
+        os.execv({str(burst)!r}, ["even", "{port}", str(number)])
+    if child < 0:
+        sys.exit(os.strerror(ctypes.get_errno()))
+    os.waitpid(child, 0)
+print(probe)
+"""
+    rows, _, said = run(tmp_path, port, [sys.executable, "-c", script])
+    assert {str(row["process"]["pid"]) for row in rows} == {said.strip()}
+    assert [row["process"]["args"][2] for row in rows] == [str(number) for number in range(20)]
+    assert len({row["process"]["entity_id"] for row in rows}) == 20
+
+
+def test_what_runs_at_the_time_of_the_attempt(tmp_path: Path, burst: Path, port: int) -> None:
+    """One process that connects, execs and connects again has two executables; its fork has its own."""
+    script = f"""
+import os, socket
+def call(): socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", {port}))
+call()
+if not os.fork():
+    os.chdir("/")
+    call()
+    os._exit(0)
+os.wait()
+os.chdir("/usr")
+os.execv({str(burst)!r}, ["then", "{port}", "x"])
+"""
+    rows, _, _ = run(tmp_path, port, [sys.executable, "-c", script])
+    python = os.path.realpath(sys.executable)
+    first, child, then = (row["process"] for row in rows)
+    assert [p["executable"] for p in (first, child, then)] == [python, python, str(burst)]
+    assert first["entity_id"] == then["entity_id"] != child["entity_id"]
+    assert (then["args"], then["working_directory"]) == (["then", str(port), "x"], "/usr")
+    assert child["ancestors"][0] == {"pid": first["pid"], "name": first["name"], "executable": python}
+    assert first["ancestors"][0]["pid"] == os.getpid()
+
+
+def test_any_bytes_come_back(tmp_path: Path, burst: Path, port: int) -> None:
+    """Names that are no text: exact in NDJSON by PEP 383, and harmless on a terminal."""
+    odd = b"n\xffme \x1b[31m\n"
+    place = os.fsencode(tmp_path) + b"/" + odd
+    os.mkdir(place)
+    executable = place + b"/b\xc3\xa4\xfe"
+    shutil.copy(os.fsencode(burst), executable)
+    arguments = [b"\xff\xfe\x1b]0;x\x07", str(port).encode(), b"\xe2\x82\xac \x80"]
+    script = (
+        "import os, sys; a = [os.fsencode(x) for x in sys.argv[1:]]; os.chdir(a[1]); os.execv(a[0], a[2:])"
+    )
+    command: list[str | bytes] = [sys.executable, "-c", script, executable, place, *arguments]
+    with traced(tmp_path, "-o", "ndjson", f"destination.port = {port}") as tracer:
+        subprocess.run(command, timeout=PATIENCE, check=True)
+        (row,), _ = finish(tracer)
+    process = row["process"]
+    assert [os.fsencode(text) for text in process["args"]] == arguments
+    assert os.fsencode(process["executable"]) == executable
+    assert os.fsencode(process["working_directory"]) == place
+    assert os.fsencode(process["name"]) == (b"b\xc3\xa4\xfe")
+    recorded = tmp_path / "rows"
+    recorded.write_text(json.dumps(row) + "\n")
+    again = subprocess.run(
+        [*CALLOUT, "trace", "--from", str(recorded), "-o", "ndjson"], capture_output=True, check=True
+    )
+    assert json.loads(again.stdout)["process"] == process
+
+
+def test_a_recording_brings_everything_back(tmp_path: Path, burst: Path, port: int) -> None:
+    """Lists and all: what Parquet and Arrow keep is what NDJSON says."""
+    pytest.importorskip("pyarrow")
+    with traced(tmp_path, "-v", "-o", "arrow", f"destination.port = {port}") as tracer:
+        subprocess.run([str(burst), str(port), "7"], timeout=PATIENCE, check=True)
+        tracer.send_signal(2)
+        arrow = tracer.communicate(timeout=PATIENCE)[0]
+    recorded = tmp_path / "rows"
+    recorded.write_bytes(arrow)
+
+    def read(*options: str) -> list[dict[str, Any]]:
+        done = subprocess.run([*CALLOUT, "trace", *options], capture_output=True, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    parquet = tmp_path / "rows.parquet"
+    (row,) = read("--from", str(recorded), "-o", "ndjson")
+    read("--from", str(recorded), "-o", "parquet", "-w", str(parquet))
+    assert read("--from", str(parquet), "-o", "ndjson") == [row]
+    process, connect = row["process"], row["connect"]
+    assert process["args"] == [str(burst), str(port), "7"]
+    assert process["ancestors"][0]["pid"] == os.getpid()
+    assert process["session_leader"]["pid"] == os.getsid(0)
+    assert connect["executable"]["inode"] == burst.stat().st_ino
+    for kind in ("net", "pid", "mnt", "user"):
+        assert connect["namespace"][kind] == os.stat(f"/proc/self/ns/{kind}").st_ino
+    effective = int(
+        next(line for line in Path("/proc/self/status").read_text().splitlines() if "CapEff" in line).split()[
+            1
+        ],
+        16,
+    )
+    named = process["thread"].get("capabilities", {}).get("effective", [])
+    assert len(named) == effective.bit_count()
+    assert ("CAP_NET_ADMIN" in named) == bool(effective >> 12 & 1)
+
+
+def test_executables_without_a_name(tmp_path: Path, burst: Path, port: int) -> None:
+    """Removed before it calls out, and never in a directory at all."""
+    gone = tmp_path / "gone"
+    shutil.copy(burst, gone)
+    script = f"""
+import os
+place = os.memfd_create("hidden")
+os.write(place, open({str(burst)!r}, "rb").read())
+for path, name in (({str(gone)!r}, "deleted"), (f"/proc/self/fd/{{place}}", "memfd")):
+    file = os.open(path, os.O_RDONLY)
+    if name == "deleted": os.unlink(path)
+    if not os.fork():
+        os.execve(file, [name, "{port}", "1"], {{}})
+    os.wait()
+"""
+    rows, _, _ = run(tmp_path, port, [sys.executable, "-c", script])
+    deleted, memfd = rows
+    assert deleted["process"]["executable"] == str(gone)
+    assert deleted["connect"]["executable"] == {"deleted": True}
+    assert memfd["process"]["executable"] == "/memfd:hidden"
+    assert memfd["connect"]["executable"]["memfd"] is True
+
+
+def test_arguments_that_do_not_fit_are_marked(tmp_path: Path, burst: Path, port: int) -> None:
+    script = f'import os; os.execv({str(burst)!r}, ["x" * 5000, "{port}", "1"])'
+    (row,), _, _ = run(tmp_path, port, [sys.executable, "-c", script])
+    assert row["process"]["args"] == ["x" * 4096]
+    assert row["connect"]["args_cut"] is True
+
+
+def test_hashes_on_request(tmp_path: Path, burst: Path, port: int) -> None:
+    """Of files that nobody runs any more when they are read, too; a row that could not wait has none."""
+    digest = hashlib.sha256(burst.read_bytes()).hexdigest()
+    end = time.monotonic() + PATIENCE
+    with traced(tmp_path, "-o", "ndjson", "--hash", f"destination.port = {port}") as tracer:
+        assert tracer.stdout
+        shown = set()
+        while digest not in shown:
+            assert time.monotonic() < end
+            subprocess.run([str(burst), str(port), "7"], timeout=PATIENCE, check=True)
+            row = json.loads(tracer.stdout.readline())
+            shown.add(row["process"].get("hash", {}).get("sha256"))
+        assert shown <= {digest, None}
+
+
+def test_filters_on_all_of_it(tmp_path: Path, burst: Path, port: int) -> None:
+    wanted = (
+        f'proc.exepath = "{burst}" and proc.cmdline contains "odd one" and proc.pname = burst '
+        f'and proc.aname[2] startswith p and proc.sid = {os.getsid(0)} and user.name = "{_me()}" and '
+        "proc.is_exe_from_memfd = false and process.args intersects (3, 5, 6)"
+    )
+    with traced(tmp_path, "-o", "ndjson", wanted) as tracer:
+        subprocess.run([str(burst), str(port), "8", "2", "0"], timeout=PATIENCE, check=True)
+        rows, _ = finish(tracer)
+    assert sorted(row["process"]["args"][2] for row in rows) == ["3", "5"]
+
+
+def _me() -> str:
+    import pwd
+
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_users_of_another_root(tmp_path: Path, burst: Path, port: int) -> None:
+    """The name that the process's own root gives its user, not the host's."""
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    shutil.copy(burst, root / "burst")
+    (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nshipper:x:4711:4711::/:/bin/sh\n")
+    (root / "etc/group").write_text("fleet:x:4711:\n")
+    script = f"""
+import os, sys
+os.chroot({str(root)!r})
+os.chdir("/")
+os.setgid(4711); os.setuid(4711)
+os.execv("/burst", ["/burst", "{port}", "4", "1", "0"])
+"""
+    rows, _, _ = run(tmp_path, port, [sys.executable, "-c", script])
+    assert [row["process"]["executable"] for row in rows] == ["/burst"] * 4
+    assert {(row["user"]["id"], row["user"].get("name"), row["group"].get("name")) for row in rows} <= {
+        (4711, "shipper", "fleet"),
+        (4711, None, None),
+    }
