@@ -127,7 +127,7 @@ struct inode {
 	s64 i_ctime_sec; /* from 6.11 on: 3aa63a569c64 */
 	u32 i_ctime_nsec;
 } __kernel;
-enum { I_CTIME_QUERIED = 1U << 31 }; /* linux/fs.h, from 6.13 on: a mark in i_ctime_nsec */
+enum { I_CTIME_QUERIED = 0x80000000 }; /* linux/fs.h, from 6.13 on: a mark in i_ctime_nsec */
 struct timespec64 {
 	s64 tv_sec;
 	long tv_nsec;

@@ -121,6 +121,7 @@ struct attempt {
 	boot_ns ended DOC("when the verdict was known, 0 if it is not");
 	u64 cookie DOC("socket cookie, 0 if none was given yet");
 	boot_ns start DOC("start of the process (thread group leader)");
+	u64 cgroup DOC("cgroup v2 id of the caller");
 	u64 caps DOC("effective capabilities");
 	u64 pointer DOC("user address of the sockaddr");
 	u32 pid DOC("process (thread group)");
@@ -241,7 +242,6 @@ struct call {
 	boot_ns ended DOC("return of the call; of the end, when it came");
 	boot_ns start DOC("start of the process (thread group leader)");
 	u64 cgroup DOC("cgroup v2 id of the caller, or CGROUP_V1 and the v1 id where it is in the root of v2");
-	u64 cgroup DOC("cgroup v2 id of the caller");
 	u64 caps DOC("effective capabilities");
 	u64 cookie DOC("socket cookie, 0 if none was given yet");
 	u64 pointer DOC("user address of the sockaddr");
