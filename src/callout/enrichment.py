@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from callout.enrich import Asking, Enricher, Kernel, Options
 from callout.enrich.names import Names
+from callout.enrich.place import Places
 from callout.enrich.processes import Processes
 from callout.enrich.ripening import Ripening
 from callout.enrich.workload import Workloads
@@ -19,7 +20,7 @@ from callout.enrich.workload import Workloads
 if TYPE_CHECKING:
     from callout.batch import Array, Batch
 
-ENRICHERS: tuple[Callable[[Options], Enricher], ...] = (Processes, Workloads, Names)
+ENRICHERS: tuple[Callable[[Options], Enricher], ...] = (Processes, Workloads, Names, Places)
 
 
 class Enrichment:

@@ -129,6 +129,12 @@ _FIELDS = (
         "Name that this process resolved or sent, in lower case; bytes that are not printable ASCII are `\\DDD`, as in "
         "DNS master files.",
     ),
+    Field("destination.geo.country_iso_code", "text", "Country of the peer, by --geoip."),
+    Field("destination.geo.country_name", "text", "Its name in English."),
+    Field("destination.geo.region_name", "text", "Part of that country."),
+    Field("destination.geo.city_name", "text", "City."),
+    Field("destination.as.number", "int", "Autonomous system that announces the peer's address, by --geoip."),
+    Field("destination.as.organization.name", "text", "Who runs it."),
     Field("network.transport", "text", "`tcp`, `udp`, `mptcp`, `unix`, ..."),
     Field("network.type", "text", "`ipv4` or `ipv6`."),
     Field("network.bytes", "int", "Both together.", "bytes"),
@@ -168,6 +174,17 @@ _FIELDS = (
         "For `sockfd`, `addr`, `addrlen` and the kernel's `copy` of the address: `from` (user or kernel memory) "
         "and `can_change`, whether it could change while it was read.",
         quiet=True,
+    ),
+    Field(
+        "connect.range",
+        "text",
+        "Kind of the peer's address by IANA's special-purpose registries: `loopback`, `private`, `link_local`, "
+        "`metadata` (a cloud's instance metadata), `shared` (carrier-grade NAT), `multicast`, ..., else `global`.",
+    ),
+    Field(
+        "connect.service",
+        "text",
+        "Usual service of the peer's port, by IANA's registry or common use; no proof of what is spoken.",
     ),
     Field("connect.cgroup", "text", "Path of the caller's cgroup, from the root of its hierarchy."),
     Field("connect.slice", "text", "systemd slice, from the cgroup."),

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 class Options(NamedTuple):
     """What the user asked of enrichers. ``hash``: also the SHA-256 of executables. ``names``: also those of
     destinations, for which a program runs on each packet. ``related``: rows of related calls stand between the
-    attempts, in the order of time.
+    attempts, in the order of time. ``geoip``: databases in MaxMind's format.
     """
 
     hash: bool = False
     names: bool = True
     related: bool = False
+    geoip: tuple[str, ...] = ()
 
 
 class Kernel(Protocol):

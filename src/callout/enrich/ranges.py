@@ -49,6 +49,16 @@ def table() -> dict[int, list[tuple[int, dict[int, Range]]]]:
     return {size: sorted(found.items()) for size, found in by.items()}
 
 
+def plain(address: str) -> str | None:
+    """The address without zone, an IPv4 one that is mapped into IPv6 as IPv4; None for what is no address."""
+    data = packed(address)
+    if data is None:
+        return None
+    if data.startswith(MAPPED):
+        return socket.inet_ntop(socket.AF_INET, data[len(MAPPED) :])
+    return address.partition("%")[0]
+
+
 def packed(address: str) -> bytes | None:
     """4 or 16 bytes; a zone (`%eth0`) does not count. None for what is no address."""
     text = address.partition("%")[0]

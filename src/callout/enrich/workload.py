@@ -11,16 +11,15 @@ import os
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
 
 from callout.batch import Coded
 from callout.capture.cgroups import hierarchy, old
 from callout.enrich.cgroup_paths import Home, home
 from callout.enrich.cgroups import Cgroups
 from callout.enrich.container import Container
+from callout.enrich.dense import dense
 from callout.enrich.registry import Registry
 from callout.enrich.runtimes.sources import Question, sources
 
@@ -176,20 +175,3 @@ class Workloads:
         if place.container:
             owner = USER.search(path + "/")
             self.registry.want(Question(place.container, place.runtime, int(owner[1]) if owner else None))
-
-
-def dense(codes: Array, values: Sequence[Any]) -> Coded:
-    """A column from codes into values of which some are equal, or None."""
-    numbers: dict[Any, int] = {}
-    kept: list[Any] = []
-    places = np.empty(len(values), np.int32)
-    for i, value in enumerate(values):
-        if value is None:
-            places[i] = -1
-            continue
-        key = value if isinstance(value, str) else repr(value)
-        if key not in numbers:
-            numbers[key] = len(kept)
-            kept.append(value)
-        places[i] = numbers[key]
-    return Coded(places[codes], kept)
