@@ -396,7 +396,7 @@ struct cpu_counters {
 /* What to report at all; zero counts mean no restriction. Set before load, so what is unused costs nothing. */
 struct narrowing {
 	u64 cgroups[16] DOC("cgroup v2 ids, each with everything below it");
-	u64 newer DOC("also what runs in cgroups with ids above this one: made later; 0: not");
+	u64 newer DOC("also what runs in cgroups with ids above this one: made later, or v1; 0: not");
 	u32 ncgroups;
 	u32 nhidden;
 	u32 v1 DOC("1 + number of the controller whose cgroup v1 counts for tasks in the root of v2; 0: none");

@@ -10,11 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callout.enrich.cgroup_paths import BELOW, SHAPES, Home, container, home, memberships, telling, unescape
+from callout.enrich.cgroup_paths import (
+    BELOW,
+    SHAPES,
+    Home,
+    container,
+    containers_of,
+    home,
+    memberships,
+    telling,
+    unescape,
+)
 
 ID = "0123456789abcdef" * 4
+OTHER = "f" * 64
 UID = "5b3d8a1e-7c0f-4d2b-9a6e-1f2e3d4c5b6a"
-SHORT = {"ID": ID, "OTHER": "f" * 64, "_UID_": UID.replace("-", "_"), "UID": UID, "HASH": "d" * 32}
+SHORT = {"ID": ID, "OTHER": OTHER, "_UID_": UID.replace("-", "_"), "UID": UID, "HASH": "d" * 32}
 
 
 def examples() -> list[dict[str, str]]:
@@ -44,6 +55,12 @@ def test_every_shape_has_an_example() -> None:
                 used |= {above} & set(BELOW)
                 used |= {pattern.pattern for pattern, _ in SHAPES if pattern.fullmatch(part)}
     assert {pattern.pattern for pattern, _ in SHAPES} | set(BELOW) == used
+
+
+def test_containers_inside_containers() -> None:
+    node = f"/docker/{OTHER}/kubelet.slice/kubelet-kubepods.slice/cri-containerd-{ID}.scope/x"
+    assert containers_of(node) == (OTHER, ID)
+    assert containers_of("/system.slice/cron.service") == ()
 
 
 def test_the_escapes_of_systemd() -> None:

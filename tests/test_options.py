@@ -103,6 +103,8 @@ def test_any_text_is_a_duration_or_refused(text: str) -> None:
         ("-4 -6", Narrowing(families=frozenset({2, 10}))),
         ("--comm curl,wget", Narrowing(comms=frozenset({"curl", "wget"}))),
         ("--cgroup /a/b", Narrowing(cgroup="/a/b")),
+        ("--container web --container 0f3a", Narrowing(containers=frozenset({"web", "0f3a"}))),
+        ("--pod prod/shop --unit cron", Narrowing(pods=frozenset({"prod/shop"}), units=frozenset({"cron"}))),
         ("-Z", Narrowing(outcome="failure")),
         ("--succeeded", Narrowing(outcome="success")),
         ("--phases", Narrowing(phases=True)),

@@ -117,7 +117,7 @@ def test_a_socket_that_is_not_there_is_not_asked() -> None:
 
 
 def test_a_missing_extra_is_named_where_it_mattered() -> None:
-    known = Registry([source(lambda question: None, lacks="install it")])
+    known = Registry([source(lambda question: None, lacks=lambda: "install it")])
     known.start()
     assert known.settle(PATIENCE)
     assert known.problems == {}

@@ -202,3 +202,46 @@ def test_totals_only_on_a_terminal(terminal: bool, totals: str) -> None:
     sink.write(Batch(0, {}))
     sink.close(SUMMARY)
     assert (sink.shows_totals, stream.getvalue().decode()) == (terminal, totals)
+
+
+SHOP = {
+    "orchestrator.resource.name": "shop-7d9f8b6c5-x2x4z",
+    "container.name": "web",
+    "container.id": "ab" * 32,
+}
+BELONGING = [
+    WEB | SHOP | {"connect.verdict": "established"},
+    WEB | {"container.name": "web", "container.id": "ab" * 32, "connect.verdict": "established"},
+    WEB | {"container.id": "ab" * 32, "connect.verdict": "established"},
+    WEB | {"container.name": "w\x1b[2J", "connect.verdict": "established"},
+    WEB | {"service.name": "cron.service", "connect.verdict": "established"},
+    WEB | {"service.name": "session-3.scope", "connect.verdict": "established"},
+    WEB | {"service.name": "user@1000.service", "connect.verdict": "established"},
+    WEB
+    | SHOP
+    | {"connect.verdict": "refused", "connect.errno": "ECONNREFUSED", "connect.cause": "rst_from_peer"},
+]
+
+BELONGING_80 = r"""
+shop-7…x2x4z[4242] → 93.184.216.34:443      established
+web:curl[4242]     → 93.184.216.34:443      established
+abababababab[4242] → 93.184.216.34:443      established
+w\x1b[2J[4242]     → 93.184.216.34:443      established
+cron:curl[4242]    → 93.184.216.34:443      established
+curl[4242]         → 93.184.216.34:443      established
+curl[4242]         → 93.184.216.34:443      established
+shop-7…x2x4z[4242] → 93.184.216.34:443     refused (ECONNREFUSED: rst_from_peer)
+"""
+
+
+def test_the_most_telling_name() -> None:
+    shown = table(BELONGING)
+    assert shown == BELONGING_80.lstrip("\n")
+    assert max(width(line) for line in shown.splitlines()) <= 80
+
+
+def test_with_room_the_process_is_named_too() -> None:
+    first = table(BELONGING, 120).splitlines()[0]
+    assert "shop-7d9f8b6c5-x2x4z:curl[4242]" not in first, "31 columns are more than a name may take"
+    assert "shop-7d9f8b6c5-x2x4z[4242]" in first
+    assert "ababababab" + "ab:curl[4242]" in table(BELONGING, 120)

@@ -23,9 +23,10 @@ static __always_inline bool comm_wanted(void)
 }
 
 /* At any level: in a cgroup namespace a path does not tell how deep the cgroup really is. */
-static __always_inline bool below_cgroup(void)
+static __always_inline bool below_cgroup(struct task_struct *task)
 {
-	if (narrow.newer && bpf_get_current_cgroup_id() > narrow.newer)
+	/* user space decides about these: it knows names, and what is above a cgroup v1 */
+	if (narrow.newer && cgroup_of(task) > narrow.newer)
 		return true;
 #pragma clang loop unroll(disable)
 	for (int level = 0; level < 16; level++) {
@@ -51,7 +52,7 @@ static __always_inline bool caller_wanted(struct task_struct *task)
 		return false;
 	if (narrow.nhidden && ONE_OF(narrow.hidden, narrow.nhidden, 16, (u32)task->pid))
 		return false;
-	if ((narrow.ncgroups || narrow.newer) && !below_cgroup())
+	if ((narrow.ncgroups || narrow.newer) && !below_cgroup(task))
 		return false;
 	if (narrow.ncomms && !comm_wanted())
 		return false;

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from callout.enrich import Asking, Enricher, Kernel, Options
+from callout.enrich.chosen import Chosen, narrowed
+from callout.enrich.chosen import mask as chosen_mask
+from callout.enrich.holding import Holding
 from callout.enrich.names import Names
 from callout.enrich.place import Places
 from callout.enrich.processes import Processes
@@ -19,6 +22,9 @@ from callout.enrich.workload import Workloads
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch
+    from callout.narrowing import Narrowing
+
+    Mask: TypeAlias = Callable[[Batch], Array]
 
 ENRICHERS: tuple[Callable[[Options], Enricher], ...] = (Processes, Workloads, Names, Places)
 
@@ -34,6 +40,8 @@ class Enrichment:
         names = [part for part in self.parts if isinstance(part, Names)]
         waits = names and not options.related
         self._ripening = Ripening(names[0].greeted, names[0].add) if waits else None
+        workloads = [part for part in self.parts if isinstance(part, Workloads)]
+        self._holding = Holding(workloads[0].asked) if workloads and not options.related else None
         self._asking = [part for part in self.parts if isinstance(part, Asking)]
 
     @property
@@ -52,6 +60,27 @@ class Enrichment:
 
         return {kind: feed(kind) for kind in kinds}
 
+    def narrowed(self, wanted: Narrowing, mask: Mask | None) -> tuple[Narrowing, Mask | None]:
+        """What the kernel side and the mask are to decide where containers, pods or units are asked for.
+
+        Raises UsageError for those that are not there.
+        """
+        if not wanted.chosen:
+            return wanted, mask
+        (workloads,) = (part for part in self.parts if isinstance(part, Workloads))
+        workloads.look()
+        chosen = Chosen(wanted, workloads.registry.get)
+        theirs = chosen_mask(chosen, workloads)
+        if mask is None:
+            both = theirs
+        else:
+            asked = mask
+
+            def both(batch: Batch) -> Array:
+                return theirs(batch) & asked(batch)
+
+        return narrowed(wanted, chosen, workloads.mounts), both
+
     def begin(self, kernel: Kernel) -> None:
         """Everything is attached."""
         for part in self.parts:
@@ -66,6 +95,10 @@ class Enrichment:
         for part in self._asking:
             part.settle()
 
+    def problems(self) -> list[str]:
+        """What could not be asked that mattered, in sentences."""
+        return [problem for part in self._asking for problem in part.problems()]
+
     def add(self, batch: Batch) -> None:
         """Adds all columns."""
         if len(batch):
@@ -73,13 +106,16 @@ class Enrichment:
                 part.add(batch)
 
     def ripe(self, batch: Batch) -> Iterator[Batch]:
-        """The rows that need not wait for more (``enrich.ripening``), of this batch and of those before; the last batch
-        may be empty.
+        """The rows that need not wait for more (``enrich.holding``, ``enrich.ripening``), of this batch and of those
+        before; the last batch may be empty.
         """
-        yield from self._ripening.take(batch) if self._ripening else (batch,)
+        for part in self._holding.take(batch) if self._holding else (batch,):
+            yield from self._ripening.take(part) if self._ripening else (part,)
 
     def rest(self) -> Iterator[Batch]:
         """Rows that still wait, where no more batches come."""
+        for part in self._holding.rest() if self._holding else ():
+            yield from self._ripening.take(part) if self._ripening else (part,)
         yield from self._ripening.rest() if self._ripening else ()
 
     def memory(self) -> dict[str, int]:
@@ -96,3 +132,8 @@ class Enrichment:
     ) -> None:
         for part in self.parts:
             part.close()
+
+
+def recorded_places(options: Options) -> Enrichment:
+    """What can be said about the rows of a recording: all else stands in them."""
+    return Enrichment(options, (Places,))

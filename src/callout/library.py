@@ -9,7 +9,7 @@ from types import TracebackType
 from callout.batch import Batch
 from callout.capture.kernel import KernelSource
 from callout.enrichment import Enrichment
-from callout.narrowing import Narrowing, compile_wanted
+from callout.narrowing import Narrowing, Wanted, compile_wanted
 from callout.pipeline import Stop, flow
 from callout.summary import Summary
 
@@ -28,15 +28,16 @@ class trace:
     ) -> None:
         self._wanted = compile_wanted(narrowing or Narrowing(), filter, live=True)
         self._enrichment = Enrichment()
-        self._source = KernelSource(
-            self._wanted.kernel, listeners=self._enrichment.listeners, hidden=self._enrichment.threads
-        )
         self._seconds = seconds
         self.summary = Summary()
 
     def __enter__(self) -> trace:
         with ExitStack() as stack:
             stack.enter_context(self._enrichment)
+            self._wanted = Wanted(*self._enrichment.narrowed(self._wanted.kernel, self._wanted.mask))
+            self._source = KernelSource(
+                self._wanted.kernel, listeners=self._enrichment.listeners, hidden=self._enrichment.threads
+            )
             stack.enter_context(self._source)
             self._enrichment.begin(self._source)
             self._undo = stack.pop_all()

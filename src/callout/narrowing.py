@@ -8,7 +8,7 @@ exception: see ``merge``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,8 +27,9 @@ T = TypeVar("T")
 class Narrowing:
     """Which attempts to report; None: all. ``families``: AF_ numbers; ``outcome``: success or failure.
 
-    ``below``: cgroup ids, each with all below it; ``newer``: also what runs in cgroups with greater ids, which are
-    made later (0: not).
+    ``containers``: names, or beginnings of ids; ``pods``: NAME or NAMESPACE/NAME; ``units``: systemd's, `.service`
+    may be left out. A live trace finds out which cgroups these are: ``below``: cgroup ids, each with all below it;
+    ``newer``: also what runs in cgroups with greater ids, which are made later (0: not).
     """
 
     pids: frozenset[int] | None = None
@@ -39,8 +40,16 @@ class Narrowing:
     outcome: str | None = None
     cgroup: str | None = None
     phases: bool = False
+    containers: frozenset[str] | None = None
+    pods: frozenset[str] | None = None
+    units: frozenset[str] | None = None
     below: tuple[int, ...] = ()
     newer: int = 0
+
+    @property
+    def chosen(self) -> bool:
+        """Whether containers, pods or units were asked for."""
+        return bool(self.containers or self.pods or self.units)
 
     def check(self) -> None:
         """Raises UsageError where a value is out of range or there are more than the kernel side takes."""
@@ -79,7 +88,44 @@ class Narrowing:
             parts.append(f"network.type in ({', '.join(kinds)})")
         if self.outcome:
             parts.append(f"event.outcome = {self.outcome}")
+        for asked, alternatives in (
+            (self.containers, container_texts),
+            (self.pods, pod_texts),
+            (self.units, unit_texts),
+        ):
+            if asked:
+                either = [text for word in sorted(asked) for text in alternatives(word)]
+                parts.append(f"({' or '.join(either)})")
         return " and ".join(parts)
+
+
+def container_texts(word: str) -> Iterator[str]:
+    """A container, by name or beginning of its id, as filters."""
+    from callout.expression.tree import quoted
+
+    yield f"container.name = {quoted(word)}"
+    yield f"container.id startswith {quoted(word)}"
+
+
+def pod_texts(word: str) -> Iterator[str]:
+    """A pod as a filter."""
+    from callout.expression.tree import quoted
+
+    namespace, _, name = word.rpartition("/")
+    text = f"orchestrator.resource.name = {quoted(name)}"
+    yield f"({text} and orchestrator.namespace = {quoted(namespace)})" if namespace else text
+
+
+def unit_texts(word: str) -> Iterator[str]:
+    """A unit as a filter."""
+    from callout.expression.tree import quoted
+
+    yield f"service.name in ({', '.join(quoted(unit) for unit in sorted(units_of(word)))})"
+
+
+def units_of(word: str) -> frozenset[str]:
+    """The names that a unit may have been meant by: as for systemctl(1), `.service` may be left out."""
+    return frozenset({word, f"{word}.service"})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from .engine import IMAGE, Engine, engine
-from .watch import finish, traced
+from .watch import finish, run, traced
 
 pytestmark = pytest.mark.kernel
 
@@ -87,3 +87,28 @@ def test_filters_by_what_the_runtime_says(daemon: Engine, tmp_path: Path) -> Non
             daemon.docker("run", "--rm", "--network", "none", "--name", name, IMAGE, "/bin/client")
         rows, _ = finish(tracer)
     assert attempts(rows) == [("tcp", "established"), ("tcp", "refused")]
+
+
+def test_narrowed_to_a_container_also_when_it_is_made_anew(daemon: Engine, tmp_path: Path) -> None:
+    first = daemon.run("--name", "chosen", IMAGE, "/bin/sleep", "1000")
+    daemon.run("--name", "other", IMAGE, "/bin/sleep", "1000")
+    with traced(tmp_path, "-o", "ndjson", "--container", "chosen", env=daemon.environment) as tracer:
+        for name in ("other", "chosen"):
+            daemon.docker("exec", name, "/bin/client")
+        daemon.docker("rm", "--force", "chosen")
+        daemon.docker("run", "--rm", "--network", "none", "--name", "third", IMAGE, "/bin/client")
+        second = daemon.run("--name", "chosen", IMAGE, "/bin/client")
+        daemon.docker("wait", "chosen")
+        rows, _ = finish(tracer)
+    daemon.docker("rm", "--force", "chosen", "other")
+    assert first != second
+    rows.sort(key=lambda row: row["@timestamp"])
+    clients = [row for row in rows if row["process"]["name"] == "client"]
+    assert [row["container"]["id"] for row in clients] == [first] * 3 + [second] * 3
+    assert {row["container"]["name"] for row in rows} == {"chosen"}
+
+
+def test_a_container_that_is_not_there(daemon: Engine) -> None:
+    done = run(["trace", "--container", "none-such"], env=daemon.environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("callout: there is no container 'none-such' running here\n")

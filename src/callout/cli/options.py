@@ -92,6 +92,17 @@ def names(text: str) -> list[str]:
     return parts
 
 
+def word(what: str) -> Callable[[str], str]:
+    """A reader for a name that must not be empty."""
+
+    def read(text: str) -> str:
+        if not text.strip("/ "):
+            raise argparse.ArgumentTypeError(f"{text!r} names no {what}")
+        return text
+
+    return read
+
+
 def events(text: str) -> str:
     """What strace's -e names, of which callout has one class: `network`."""
     if text.removeprefix("trace=").removeprefix("%") != "network":
@@ -128,6 +139,27 @@ def add_narrowings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-4", dest="ipv4", action="store_true", help="to IPv4 addresses")
     group.add_argument("-6", dest="ipv6", action="store_true", help="to IPv6 addresses")
     group.add_argument("--cgroup", metavar="PATH", help="from this cgroup (v2) and those below it")
+    group.add_argument(
+        "--container",
+        action="append",
+        type=word("container"),
+        metavar="ID-or-NAME",
+        help="from this container, also when it is made anew under its name; a container inside it counts as well",
+    )
+    group.add_argument(
+        "--pod",
+        action="append",
+        type=word("pod"),
+        metavar="[NAMESPACE/]NAME",
+        help="from this Kubernetes pod, as the container runtime names it",
+    )
+    group.add_argument(
+        "--unit",
+        action="append",
+        type=word("unit"),
+        metavar="NAME",
+        help="from this systemd unit, also when it is restarted (.service may be left out)",
+    )
     group.add_argument("--comm", **many, type=names, metavar="NAME", help="of processes with this name")
     outcome = group.add_mutually_exclusive_group()
     outcome.add_argument("-Z", "--failed", action="store_true", help="only attempts that failed")
@@ -142,7 +174,7 @@ def add_narrowings(parser: argparse.ArgumentParser) -> None:
         metavar="network",
         help="also the calls around the attempts: socket, bind, listen, accept, getsockopt of SO_ERROR, the wait for a "
         "non-blocking attempt, first send and receive, shutdown, close, and the end of each connection; needs -p, -u, "
-        "--comm or --cgroup; sees 64-bit system calls",
+        "--comm, --cgroup, --container, --pod or --unit; sees 64-bit system calls",
     )
     parser.add_argument(
         "filter",
@@ -167,6 +199,9 @@ def narrowing(args: argparse.Namespace) -> Narrowing:
         families=frozenset(families) if families else None,
         outcome="failure" if args.failed else "success" if args.succeeded else None,
         cgroup=args.cgroup,
+        containers=given(args.container),
+        pods=given(args.pod),
+        units=given(args.unit),
         phases=args.phases,
     )
 
@@ -231,8 +266,10 @@ def check_process(pids: Iterable[int]) -> None:
 
 def check_related(wanted: Narrowing) -> None:
     """Raises UsageError where -e network would be about every process of the host."""
-    if wanted.pids is None and wanted.uids is None and wanted.comms is None and not wanted.cgroup:
+    named = (wanted.pids, wanted.uids, wanted.comms, wanted.cgroup, wanted.chosen or None)
+    if all(one is None for one in named):
         raise UsageError(
             "-e network follows every socket call, read and write of the traced processes: too much for a whole host",
-            "say which processes: -p, -u, --comm, --cgroup, or a filter on process.pid, process.name or user.id",
+            "say which processes: -p, -u, --comm, --cgroup, --container, --pod, --unit, or a filter on process.pid, "
+            "process.name or user.id",
         )

@@ -55,6 +55,13 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="on the tracepoint tier, see 32-bit (i386, x32) connect(2) whole, too; slows down every system call",
     )
     parser.add_argument(
+        "--geoip",
+        action="append",
+        metavar="FILE",
+        help="country, city and network of destinations from this database in MaxMind's format (.mmdb); several may "
+        "be given; needs the extra callout[geoip]",
+    )
+    parser.add_argument(
         "--demo",
         action="store_true",
         help="make a dozen attempts of our own in a private network namespace, and explain each row",
@@ -78,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             "tracing"
         )
     from callout import pipeline
-    from callout.narrowing import compile_wanted
+    from callout.narrowing import Wanted, compile_wanted
     from callout.summary import Summary
 
     stop = pipeline.Stop(count=args.count)
@@ -100,16 +107,24 @@ def run(args: argparse.Namespace) -> int:
             options.check_related(compiled.kernel)
         if not args.source:
             from callout.capture import privileges
+            from callout.enrich import Options
+            from callout.enrichment import Enrichment
 
             privileges.check()  # before the output is created
+            asked = Options(args.hash, args.names, bool(args.events), geoip=tuple(args.geoip or ()))
+            enrichment = stack.enter_context(Enrichment(asked))
+            compiled = Wanted(*enrichment.narrowed(compiled.kernel, compiled.mask))
+        elif args.geoip:
+            from callout.enrich import Options
+            from callout.enrichment import recorded_places
+
+            enrichment = stack.enter_context(recorded_places(Options(geoip=tuple(args.geoip))))
         out = stack.enter_context(output.open_output(args, explain=args.demo))
         stop.on_signals()  # not before: what was opened may have been a pipe without another end
         if not args.source:
             from callout.capture.kernel import KernelSource
-            from callout.enrich import Options
-            from callout.enrichment import Enrichment
 
-            enrichment = stack.enter_context(Enrichment(Options(args.hash, args.names, bool(args.events))))
+            assert enrichment is not None
             live = KernelSource(
                 compiled.kernel,
                 args.tier,
@@ -134,6 +149,8 @@ def run(args: argparse.Namespace) -> int:
         finally:
             if recorded is not None and recorded.truncated:
                 say(f"callout: {recorded.truncated}")
+            for problem in enrichment.problems() if enrichment else ():
+                say(f"callout: {problem}")
             if out.complete or out.failed:
                 output.tell(summary, args, out)
     return 0

@@ -80,6 +80,10 @@ class Asking(Protocol):
         """Their ids: what they do is left out of the trace."""
         ...
 
+    def problems(self) -> list[str]:
+        """Who did not answer what was asked, and why."""
+        ...
+
     def settle(self) -> None:
         """Waits for open answers, at the end of a trace: a second or two at most, however often it is called."""
         ...

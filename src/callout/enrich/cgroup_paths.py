@@ -9,6 +9,7 @@ runtimes' cgroup managers, Kubernetes' ``pkg/kubelet/cm``, lxc.container.conf(5)
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -89,7 +90,19 @@ def unescape(name: str) -> str:
 @lru_cache(REMEMBERED)
 def home(path: str) -> Home:
     """What a path relative to the root of a cgroup hierarchy says. Components are read from the outside in."""
+    return deque(steps(path), 1).pop()
+
+
+@lru_cache(REMEMBERED)
+def containers_of(path: str) -> tuple[str, ...]:
+    """The containers around a process, from the outermost to the innermost."""
+    return tuple(dict.fromkeys(found.container for found in steps(path) if found.container))
+
+
+def steps(path: str) -> Iterator[Home]:
+    """What is known at each directory of a path."""
     found = NOWHERE
+    yield found
     above = ""
     for part in path.removesuffix(DELETED).split("/"):
         if part in ("", ".."):
@@ -97,8 +110,8 @@ def home(path: str) -> Home:
         # systemd writes a name that the kernel could take for a file of its own with one _ in front
         name = part[1:] if part.startswith("_") else part
         found = enter(found, above, name)
+        yield found
         above = name
-    return found
 
 
 def enter(found: Home, above: str, name: str) -> Home:

@@ -13,6 +13,7 @@ import errno
 import os
 import struct
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -92,13 +93,17 @@ def by_handle(mount: str, identifier: int) -> str | None:
 
 def by_walk(mount: str, identifier: int) -> str | None:
     """The same by looking at every directory."""
+    return next((path for number, path in everything(mount) if number == identifier), None)
+
+
+def everything(mount: str) -> Iterator[tuple[int, str]]:
+    """Id and path of every cgroup that exists."""
     for directory, _, _ in os.walk(mount):
         try:
-            if os.stat(directory).st_ino == identifier:
-                return below(mount, directory)
+            number = os.stat(directory).st_ino
         except FileNotFoundError:
             continue
-    return None
+        yield number, below(mount, directory)
 
 
 def below(mount: str, directory: str) -> str:

@@ -19,8 +19,7 @@ from callout.enrich.services import service_of
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch, Column
-    from callout.btf import Btf
-    from callout.enrich import Options
+    from callout.enrich import Kernel, Options
 
 SPOT_BYTES = 500  # of an address that was looked up, with its key
 GEO: dict[str, Callable[[Spot], Any]] = {
@@ -41,7 +40,7 @@ class Places:
     def __init__(self, options: Options) -> None:
         self._databases = Databases(options.geoip) if options.geoip else None
 
-    def begin(self, btf: Btf) -> None:
+    def begin(self, kernel: Kernel) -> None:
         """Nothing to prepare."""
 
     def feed(self, kind: str, records: Array) -> None:

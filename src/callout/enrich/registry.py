@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 
@@ -33,6 +33,7 @@ class Registry:
         self._queues: dict[str, SimpleQueue[Question | None]] = {s.name: SimpleQueue() for s in self._sources}
         self._lock = threading.Condition()
         self._open = 0  # questions without answer
+        self._pending: Counter[str] = Counter()  # of them by container
         self._closed = threading.Event()
         self._streams: dict[str, object] = {}
         self._threads: list[threading.Thread] = []
@@ -41,6 +42,9 @@ class Registry:
 
     def start(self) -> None:
         """Starts one thread per source that is asked, and one per stream of events."""
+        for source in self._sources:
+            if source.path and source.there():
+                source.prepare()  # in the caller's time: a thread would still import when the first answer is needed
         for source in self._sources:
             self._run(self._answer, source)
             if source.events:
@@ -74,6 +78,7 @@ class Registry:
             if question.runtime in source.runtimes:
                 with self._lock:
                     self._open += 1
+                    self._pending[question.id] += 1
                 self._queues[source.name].put(question)
 
     def get(self, identifier: str) -> Container | None:
@@ -83,6 +88,16 @@ class Registry:
             if found:
                 self._known.move_to_end(identifier)
         return found
+
+    def pending(self, identifier: str) -> bool:
+        """Whether an answer about a container without a name is still to come."""
+        with self._lock:
+            known = self._known.get(identifier)
+            return identifier in self._pending and (known is None or known.name is None)
+
+    def nameless(self) -> bool:
+        """Whether a container was asked for that nobody knows."""
+        return any(identifier not in self._known for identifier in self._asked)
 
     def named(self, name: str) -> list[Container]:
         """Containers with this name, or whose id begins so."""
@@ -120,9 +135,13 @@ class Registry:
         for stream in list(self._streams.values()):
             stream.close()  # type: ignore[attr-defined]
 
-    def _done(self) -> None:
+    def _done(self, identifier: str | None = None) -> None:
         with self._lock:
             self._open -= 1
+            if identifier:
+                self._pending[identifier] -= 1
+                if not self._pending[identifier]:
+                    del self._pending[identifier]
             self._lock.notify_all()
 
     def _try(self, source: Source, work: Callable[[], Iterable[Container]], asked: bool) -> bool:
@@ -130,9 +149,9 @@ class Registry:
         try:
             if not source.there():
                 return False
-            if source.lacks:
+            if lacks := source.lacks():
                 if asked:
-                    self.problems[source.name] = source.lacks
+                    self.problems[source.name] = lacks
                 return False
             for container in work():
                 self.learn(container)
@@ -147,7 +166,7 @@ class Registry:
         self._done()
         while (question := self._queues[source.name].get()) is not None:
             self._try(source, lambda asked=question: filter(None, [source.one(asked)]), asked=True)  # type: ignore[misc]
-            self._done()
+            self._done(question.id)
 
     def _follow(self, source: Source) -> None:
         assert source.events

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from callout.batch import Coded
 from callout.capture.cgroups import hierarchy, old
 from callout.enrich.cgroup_paths import Home, home
-from callout.enrich.cgroups import Cgroups
+from callout.enrich.cgroups import V1, Cgroups, everything
 from callout.enrich.container import Container
 from callout.enrich.dense import dense
 from callout.enrich.registry import Registry
@@ -95,8 +95,9 @@ class Workloads:
     def __init__(
         self, options: Options, registry: Registry | None = None, cgroups: Cgroups | None = None
     ) -> None:
-        self.cgroups = cgroups or Cgroups(hierarchy(), getattr(old(), "mount", None))
-        self.registry = registry or Registry(sources(os.environ))
+        self.mounts = hierarchy(), getattr(old(), "mount", None)
+        self.cgroups = Cgroups(*self.mounts) if cgroups is None else cgroups
+        self.registry = Registry(sources(os.environ)) if registry is None else registry
         self._known: OrderedDict[int, tuple[int, Workload | None]] = OrderedDict()
         self._end: float | None = None
 
@@ -110,15 +111,21 @@ class Workloads:
         return self.registry.threads
 
     def begin(self, kernel: Kernel) -> None:
-        """Waits a moment for the names of the containers that there are."""
-        self.registry.settle(SETTLE)
+        """Looks at the cgroups that there are, and waits a moment for the names of their containers."""
+        for mount, mark in zip(self.mounts, (0, V1), strict=True):
+            for identifier, path in everything(mount) if mount else ():
+                self.made(identifier | mark, path)
+        self.look()
 
     def feed(self, kind: str, records: Array) -> None:
         """Cgroups that were made: their containers are asked for before anything runs in them."""
         for identifier, path in zip(records["id"].tolist(), records["path"].tolist(), strict=True):
-            text = os.fsdecode(path.partition(b"\0")[0])
-            self.cgroups.made(identifier, text)
-            self._ask(text)
+            self.made(identifier, os.fsdecode(path.partition(b"\0")[0]))
+
+    def made(self, identifier: int, path: str) -> None:
+        """There is such a cgroup."""
+        self.cgroups.made(identifier, path)
+        self._ask(path)
 
     def add(self, batch: Batch) -> None:
         """The columns of COLUMNS. Cgroups are looked up now, what the runtimes said when a column is asked for."""
@@ -145,7 +152,7 @@ class Workloads:
         found = None
         if path is not None:
             place = home(path)
-            if place.container and known is None:
+            if known is None:
                 self._ask(path)
             found = Workload(path, place, self.registry.get(place.container) if place.container else None)
         self._known[identifier] = changes, found
@@ -153,11 +160,24 @@ class Workloads:
             self._known.popitem(last=False)
         return found
 
+    def asked(self, identifier: int) -> bool:
+        """Whether an answer about the container of a cgroup is still to come."""
+        work = self.work(identifier)
+        return bool(work and work.home.container and self.registry.pending(work.home.container))
+
     def settle(self) -> None:
         """At the end of a trace: waits for open questions, SETTLE seconds in all."""
         now = time.monotonic()
         self._end = self._end or now + SETTLE
         self.registry.settle(max(0.0, self._end - now))
+
+    def look(self) -> None:
+        """Waits, SETTLE seconds at most, for what the runtimes have."""
+        self.registry.settle(SETTLE)
+
+    def problems(self) -> list[str]:
+        """Which runtimes did not answer, where a container has no name for it."""
+        return sorted(set(self.registry.problems.values())) if self.registry.nameless() else []
 
     def memory(self) -> dict[str, int]:
         """Bytes, estimated from numbers."""

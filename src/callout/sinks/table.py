@@ -26,6 +26,7 @@ WHERE = 21  # columns for the destination: any IPv4 address and port
 WIDEST = 40  # columns for the destination where there is room for any
 NARROWEST = 60  # a terminal below that wraps the lines itself
 TIMED = 100  # columns from which on each line begins with the time
+SHORT_ID = 12  # characters of a container's id, as docker ps shows them
 NARROW = 8  # columns that destination and process name always keep
 
 COLUMNS = (
@@ -46,6 +47,10 @@ COLUMNS = (
     "connect.cause",
     "connect.lost_before",
     "connect.pattern",
+    "orchestrator.resource.name",
+    "container.name",
+    "container.id",
+    "service.name",
 )
 
 
@@ -69,6 +74,10 @@ class Row(NamedTuple):
     cause: str | None
     lost: int | None
     pattern: str | None
+    pod: str | None = None
+    container: str | None = None
+    container_id: str | None = None
+    unit: str | None = None
 
 
 def rows_of(batch: Batch, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
@@ -124,8 +133,7 @@ class TableSink:
         if row.lost:
             yield paint(f"… {row.lost:,} attempt{'s' * (row.lost != 1)} lost here", "loud", color)
         time = "" if not self._timed else " " * 13 if row.began is None else self.clock(row.began) + " "
-        known_pid = "" if row.pid is None else f"[{row.pid}]"
-        who = escape(row.name or "") + known_pid
+        who = self.who(row)
         where, full = destination(row), named(row)
         if row.verdict is None:
             said = "attempt …" if row.action == "attempt" else escape(row.action or "")
@@ -166,9 +174,21 @@ class TableSink:
     def related(self, row: Row, call: related.Call) -> str:
         """The line of a call around an attempt."""
         time = "" if not self._timed else " " * 13 if row.began is None else self.clock(row.began) + " "
-        who = escape(row.name or "") + ("" if row.pid is None else f"[{row.pid}]")
+        who = self.who(row)
         line = cut(f"{time}{pad(who, WHO)}   {related.told(call)}", self._room)
         return paint(line, "dim", self.target.color)
+
+    def who(self, row: Row) -> str:
+        """Where the process belongs, then its name if there is room, and its pid."""
+        pid = "" if row.pid is None else f"[{row.pid}]"
+        name, place = escape(row.name or ""), escape(belongs(row) or "")
+        if not place:
+            return name + pid
+        most = WHO if self._room < TIMED else WHO + self._room // 10
+        both = f"{place}:{name}{pid}"
+        if name and width(both) <= most:
+            return both
+        return cut(place, max(most - width(pid), NARROW)) + pid
 
     def clock(self, ns: int) -> str:
         """Local time of day in milliseconds."""
@@ -181,6 +201,18 @@ class TableSink:
         if not self.explain or verdict is None:
             return ""
         return meanings().get(cause or "") or VERDICTS.get(verdict, "")
+
+
+def belongs(row: Row) -> str | None:
+    """What tells most about where a process belongs: pod, container, or unit.
+
+    Sessions and what a user's own systemd started say less than the process does.
+    """
+    if row.pod or row.container or row.container_id:
+        return row.pod or row.container or (row.container_id or "")[:SHORT_ID]
+    if row.unit and row.unit.endswith(".service") and not row.unit.startswith("user@"):
+        return row.unit.removesuffix(".service")
+    return None
 
 
 def verdict_color(verdict: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from callout.enrich.runtimes import Unanswered
@@ -33,10 +34,9 @@ class Refused(Unanswered):
 def available() -> bool:
     """Whether the extra is installed."""
     try:
-        import h2.connection  # noqa: F401
-    except ImportError:
+        return all(find_spec(name) for name in ("h2", "google.protobuf"))
+    except ModuleNotFoundError:  # no package `google` at all
         return False
-    return True
 
 
 def call(path: str, method: str, message: bytes, metadata: Iterable[tuple[str, str]] = ()) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-# message: member: (number, kind). Kinds: text, number, labels (map of text to text), a message, or [a message].
+# message: member: (number, kind). Kinds: text, number, labels (map of text to text), a message; in [ ] repeated.
 MESSAGES: dict[str, dict[str, tuple[int, Any]]] = {
     "runtime.v1.ContainerFilter": {"id": (1, "text")},
     "runtime.v1.ListContainersRequest": {"filter": (1, "runtime.v1.ContainerFilter")},
@@ -75,18 +75,17 @@ def declare(message: Any, full: str, members: dict[str, tuple[int, Any]]) -> Non
     """Fills in the descriptor of one message."""
     for name, (number, kind) in members.items():
         many = isinstance(kind, list)
+        one = kind[0] if many else kind
         field = message.field.add(name=name, number=number)
-        field.label = field.LABEL_REPEATED if many or kind == "labels" else field.LABEL_OPTIONAL
-        if kind in ("text", "number"):
-            field.type = field.TYPE_STRING if kind == "text" else field.TYPE_INT32
-        elif kind == "labels":
+        field.label = field.LABEL_REPEATED if many or one == "labels" else field.LABEL_OPTIONAL
+        if one in ("text", "number"):
+            field.type = field.TYPE_STRING if one == "text" else field.TYPE_INT32
+        elif one == "labels":
             entry = f"{name.title().replace('_', '')}Entry"
             nested = message.nested_type.add(name=entry)
             nested.options.map_entry = True
-            for number_of, part in ((1, "key"), (2, "value")):
-                nested.field.add(
-                    name=part, number=number_of, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL
-                )
+            for place, part in ((1, "key"), (2, "value")):
+                nested.field.add(name=part, number=place, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
             field.type, field.type_name = field.TYPE_MESSAGE, f".{full}.{entry}"
         else:
-            field.type, field.type_name = field.TYPE_MESSAGE, f".{kind[0] if many else kind}"
+            field.type, field.type_name = field.TYPE_MESSAGE, f".{one}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from callout.enrich.container import Container
 from callout.enrich.runtimes import cri, docker, files, grpc
+from callout.enrich.runtimes.messages import classes
 
 EXTRA = "pip install 'callout[containers]'"
 
@@ -33,7 +34,8 @@ class Source:
 
     ``runtimes``: whose containers it is asked about; None stands for a path that does not tell. ``one`` gives a
     container or None, ``all`` those that exist when a trace begins, ``events`` those that come. They raise OSError
-    or Unanswered. ``path``: the socket, without which nothing is asked. ``lacks``: what must be installed first.
+    or Unanswered. ``path``: the socket, without which nothing is asked. ``lacks``: what must be installed first, if
+    anything; ``prepare``: what can be done before the first question.
     """
 
     name: str
@@ -42,7 +44,8 @@ class Source:
     all: Callable[[], Iterable[Container]] = tuple
     events: Callable[[], docker.Events] | None = None
     path: str | None = None
-    lacks: str = ""
+    lacks: Callable[[], str] = str
+    prepare: Callable[[], object] = tuple
 
     def there(self) -> bool:
         """Whether the socket is there."""
@@ -87,9 +90,8 @@ def interface(name: str, path: str, runtime: str) -> Source:
         one,
         every,
         path=path,
-        lacks=""
-        if grpc.available()
-        else f"names of {name}'s containers need the extra callout[containers]: {EXTRA}",
+        lacks=lambda: "" if grpc.available() else f"names of {name}'s containers need the extra: {EXTRA}",
+        prepare=lambda: classes() if grpc.available() else None,
     )
 
 

@@ -1,0 +1,48 @@
+"""Rows that wait a moment, because a runtime is being asked about their container.
+
+Rule of this file: only rows of a container that nobody has asked about before wait, no longer than HOLD; all others
+pass at once, so a slow runtime delays nothing but the first rows of its new containers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from callout.batch import Batch, Coded
+
+HOLD = 0.1  # seconds: with what records take to gather, a row comes within 200 ms of its verdict
+
+
+class Holding:
+    """``asked(cgroup)``: whether an answer about a cgroup's container is still to come."""
+
+    def __init__(self, asked: Callable[[int], bool], clock: Callable[[], float] = time.monotonic) -> None:
+        self._asked, self._clock = asked, clock
+        self._held: Batch | None = None
+        self._until = 0.0
+
+    def take(self, batch: Batch) -> Iterator[Batch]:
+        """What need not wait (any more); the last batch may be empty."""
+        if self._held is not None and (self._clock() >= self._until or not self._open(self._held).any()):
+            yield from self.rest()
+        waits = self._open(batch) if len(batch) else np.zeros(0, bool)
+        if waits.any():
+            yield from self.rest()
+            self._held, self._until = batch.select(waits), self._clock() + HOLD
+            batch = batch.select(~waits)
+        yield batch
+
+    def rest(self) -> Iterator[Batch]:
+        """What is held."""
+        held, self._held = self._held, None
+        if held is not None:
+            yield held
+
+    def _open(self, batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        column = batch.key("cgroup")
+        assert isinstance(column, Coded)
+        found = [self._asked(int(identifier)) for identifier in column.values]
+        return np.array([*found, False])[column.codes]
