@@ -27,8 +27,7 @@ def test_a_container_that_is_over_at_once(nodes: Cluster, tmp_path: Path) -> Non
     with traced(tmp_path, "-o", "ndjson", "--comm", "client", env=nodes.environment) as tracer:
         identifier = nodes.container(pod, "web", ["/bin/client"], x="y")
         nodes.over(identifier)
-        nodes.by_id("RemoveContainer", identifier)
-        rows, _ = finish(tracer)
+        rows, _ = finish(tracer)  # the kubelet, too, lets containers stand for a while after their end
     nodes.clear()
     assert [row["container"] for row in rows] == [
         {
