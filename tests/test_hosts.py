@@ -65,25 +65,27 @@ def test_of_a_process_with_a_root_of_its_own(root: Path, monkeypatch: pytest.Mon
     (root / "etc/hosts").write_bytes(FILE)
     with below(root) as pid:
         found = Hosts()
-        assert found.of(pid)["192.0.2.1"] == "first.test"
+        assert found.of((1, pid))["192.0.2.1"] == "first.test"
         (root / "etc/hosts").write_text("192.0.2.1 changed.test\n")
-        assert found.of(pid)["192.0.2.1"] == "first.test"  # it was looked at just now
+        assert found.of((1, pid))["192.0.2.1"] == "first.test"  # it was looked at just now
         monkeypatch.setattr(hosts, "AGAIN", 0)
-        assert found.of(pid)["192.0.2.1"] == "changed.test"
+        assert found.of((1, pid))["192.0.2.1"] == "changed.test"
         assert 0 < found.memory() < 10_000
-    assert found.of(pid) == {}
+        monkeypatch.setattr(hosts, "AGAIN", 60)
+    assert found.of((1, pid))["192.0.2.1"] == "changed.test"  # gone, but it was looked at just now
+    assert found.of((2, pid)) == {}
 
 
 def test_links_lead_nowhere_but_below_the_root(root: Path) -> None:
     (root / "real").write_text("192.0.2.1 linked.test\n")
     (root / "etc/hosts").symlink_to("/real")
     with below(root) as pid:
-        assert Hosts().of(pid) == {"192.0.2.1": "linked.test"}
+        assert Hosts().of((1, pid)) == {"192.0.2.1": "linked.test"}
     outside = root / "etc/hosts"
     outside.unlink()
     outside.symlink_to("../../../../etc/hosts")
     with below(root) as pid:
-        assert Hosts().of(pid) == {}
+        assert Hosts().of((1, pid)) == {}
 
 
 @pytest.mark.parametrize("trap", ["fifo", "directory", "device", "large", "missing"])
@@ -102,7 +104,7 @@ def test_traps(root: Path, trap: str, monkeypatch: pytest.MonkeyPatch) -> None:
         with place.open("wb") as file:
             file.truncate(hosts.SIZE + 1)
     with below(root) as pid:
-        assert Hosts().of(pid) == {}
+        assert Hosts().of((1, pid)) == {}
 
 
 def test_nobody_waits_for_a_file_system_that_does_not_answer(
@@ -118,7 +120,7 @@ def test_nobody_waits_for_a_file_system_that_does_not_answer(
         with below(root) as pid:
             found = Hosts()
             for _ in range(hosts.STUCK + 3):
-                assert found.of(pid) == {}
+                assert found.of((1, pid)) == {}
             assert found._stuck == hosts.STUCK
     finally:
         gate.set()
@@ -128,4 +130,4 @@ def test_our_own() -> None:
     assert root_of("self") == root_of(str(os.getpid()))
     assert root_of("0") is None
     names = parse(Path("/etc/hosts").read_bytes())
-    assert Hosts().of(os.getpid()) == names
+    assert Hosts().of((1, os.getpid())) == names

@@ -88,8 +88,8 @@ def test_who_asks_connects_soon_whatever_the_time_to_live() -> None:
 def test_an_answer_after_the_attempt_does_not_count() -> None:
     names = table(("a.test", CURL, 5, 60))
     assert found(names, now=4.9) is None
-    assert names.horizon(NET, IP, 4 * SECOND, 6 * SECOND)
-    assert not names.horizon(NET, IP, 6 * SECOND, 7 * SECOND)
+    assert names.changed(NET, IP, 4 * SECOND, 6 * SECOND)
+    assert not names.changed(NET, IP, 6 * SECOND, 7 * SECOND)
 
 
 def test_asked_again_the_time_before_still_counts() -> None:

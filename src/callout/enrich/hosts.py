@@ -20,7 +20,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from callout.dns import hostname
 
@@ -29,7 +29,10 @@ SIZE = 1 << 20  # bytes of a file that is read
 AGAIN = 2.0  # seconds after which a file is looked at again
 PATIENCE = 0.05  # seconds that a look may take
 STUCK = 4  # threads that may hang
-PLACES, FILES = 1024, 64  # kept: roots, and different files
+PROCESSES, PLACES, FILES = 4096, 1024, 64  # kept: processes, roots, and different files
+NO_NAMES: dict[str, str] = {}
+K = TypeVar("K")
+V = TypeVar("V")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -53,49 +56,61 @@ class Hosts:
     def __init__(self) -> None:
         self._roots: OrderedDict[Root, tuple[float, dict[str, str]]] = OrderedDict()
         self._files: OrderedDict[tuple[int, ...], dict[str, str]] = OrderedDict()
+        self._processes: OrderedDict[tuple[int, int], tuple[float, dict[str, str]]] = OrderedDict()
         self._own = root_of("self")
         self._stuck = 0
 
-    def of(self, pid: int) -> dict[str, str]:
-        """Names by address for a process; empty where it is gone or its file cannot be read."""
+    def of(self, process: tuple[int, int]) -> dict[str, str]:
+        """Names by address for a process (start, pid); empty where it is gone or its file cannot be read."""
+        now = time.monotonic()
+        looked, names = self._processes.get(process, (-AGAIN, NO_NAMES))
+        if now - looked >= AGAIN:
+            names = self._of_root(process[1], now)
+            kept(self._processes, process, (now, names), PROCESSES)
+        return names
+
+    def _of_root(self, pid: int, now: float) -> dict[str, str]:
         root = root_of(str(pid))
         if root is None:
-            return {}
-        now = time.monotonic()
-        looked, names = self._roots.get(root, (-AGAIN, {}))
+            return NO_NAMES
+        looked, names = self._roots.get(root, (-AGAIN, NO_NAMES))
         if now - looked >= AGAIN:
             names = self._look(pid, root)
-            self._roots[root] = now, names
-            self._roots.move_to_end(root)
-            if len(self._roots) > PLACES:
-                self._roots.popitem(last=False)
+            kept(self._roots, root, (now, names), PLACES)
         return names
 
     def memory(self) -> int:
         """Bytes, about."""
-        return 200 * len(self._roots) + sum(250 * len(names) for names in self._files.values())
+        return 200 * (len(self._roots) + len(self._processes)) + sum(
+            250 * len(names) for names in self._files.values()
+        )
 
     def _look(self, pid: int, root: Root) -> dict[str, str]:
         if root == self._own:
             return self._keep(read(pid, self._files))
         if self._stuck >= STUCK:
-            return {}
+            return NO_NAMES
         answer: queue.SimpleQueue[Contents | None] = queue.SimpleQueue()
         threading.Thread(target=lambda: answer.put(read(pid, self._files)), daemon=True).start()
         try:
             return self._keep(answer.get(timeout=PATIENCE))
         except queue.Empty:
             self._stuck += 1  # a file system that does not answer
-            return {}
+            return NO_NAMES
 
     def _keep(self, contents: Contents | None) -> dict[str, str]:
         if contents is None:
-            return {}
-        self._files[contents.file] = contents.names
-        self._files.move_to_end(contents.file)
-        if len(self._files) > FILES:
-            self._files.popitem(last=False)
+            return NO_NAMES
+        kept(self._files, contents.file, contents.names, FILES)
         return contents.names
+
+
+def kept(table: OrderedDict[K, V], key: K, value: V, room: int) -> None:
+    """Adds an entry; the one that was added first gives way."""
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > room:
+        table.popitem(last=False)
 
 
 def read(pid: int, known: Mapping[tuple[int, ...], dict[str, str]]) -> Contents | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from callout.batch import Coded, Plain, compact, distinct
+from callout.batch import Coded, Plain, compact, distinct, repeated, same, spread
 from callout.enrich import resolvers
 from callout.enrich.heard import Heard
 from callout.enrich.hosts import Hosts
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from callout.tls import Hello
 
 KEY = np.dtype(
-    [("ip", "i4"), ("process", "i4"), ("cgroup", "i4"), ("transport", "i4"), ("netns", "u4"), ("port", "i4")]
+    [
+        ("ip", "i4"),
+        ("transport", "i4"),
+        ("process", "i4"),
+        ("cgroup", "i4"),
+        ("netns", "u4"),
+        ("port", "u2"),
+        ("ported", "u2"),
+    ]
 )
 
 
@@ -43,7 +51,7 @@ class Aim(NamedTuple):
 
     netns: int
     address: str
-    port: int
+    port: int | None
     transport: str | None
     asker: Asker
 
@@ -74,15 +82,22 @@ class Names:
     def add(self, batch: Batch) -> None:
         """Adds destination.domain and what belongs to it."""
         codes, told = self._tell(batch)
-        began = plain(batch.key("began"))
-        when = np.array([one.when for one in told], np.int64)[codes]
-        ech = np.array([one.ech for one in told], bool)[codes]
         batch.add("destination.domain", compact(codes, [one.name for one in told]))
         batch.add("connect.domain_source", compact(codes, [one.source for one in told]))
-        batch.add("connect.domain_age", Plain(began - when, when > 0))
+        batch.add("connect.domain_age", self._age(batch, codes, [one.when for one in told]))
         batch.add("connect.domain_confidence", compact(codes, [one.confidence for one in told]))
-        batch.add("connect.ech", Plain(ech, ech))
+        ech = spread(Plain(np.array([one.ech for one in told], bool)), codes)
+        assert isinstance(ech, Plain)
+        batch.add("connect.ech", Plain(ech.data, ech.data))
         batch.add("connect.resolver", compact(codes, [one.resolver for one in told]))
+
+    @staticmethod
+    def _age(batch: Batch, codes: Array, when: list[int]) -> Plain:
+        answered = spread(Plain(np.array(when, np.int64)), codes)
+        assert isinstance(answered, Plain)
+        if not any(when):
+            return Plain(answered.data, answered.data != 0)
+        return Plain(plain(batch.key("began")) - answered.data, answered.data != 0)
 
     def memory(self) -> dict[str, int]:
         """Bytes kept, about."""
@@ -94,61 +109,35 @@ class Names:
 
     def _tell(self, batch: Batch) -> tuple[Array, list[Told]]:
         """The number of each row among the distinct things told, and those."""
-        ips, processes, cgroups, transports = (
-            coded(column)
-            for column in (
-                batch.column("destination.ip"),
-                batch.key("process"),
-                batch.key("cgroup"),
-                batch.column("network.transport"),
-            )
-        )
-        ports, began = batch.column("destination.port"), plain(batch.key("began"))
-        assert isinstance(ports, Plain)
-        keys = np.zeros(len(batch), KEY)
-        keys["ip"], keys["transport"] = ips.codes, transports.codes
-        keys["process"], keys["cgroup"] = processes.codes, cgroups.codes
-        keys["netns"] = plain(batch.column("connect.netns"))
-        keys["port"] = (
-            ports.data if ports.valid is None else np.where(ports.valid, ports.data.astype(np.int64), -1)
-        )
-        codes, first = distinct(keys)
-        aims = [
-            Aim(
-                netns,
-                address_of(ips.values[ip]),
-                port,
-                transports.values[transport] if transport >= 0 else None,
-                Asker(processes.values[process], cgroups.values[cgroup]),
-            )
-            if ip >= 0
-            else None
-            for ip, process, cgroup, transport, netns, port in keys[first].tolist()
-        ]
-        earliest = began[first]
-        np.minimum.at(earliest, codes, began)
-        latest = began[first]
-        np.maximum.at(latest, codes, began)
+        codes, aims = aims_of(batch)
+        began = plain(batch.key("began"))
+        earliest = np.full(len(aims), began.min())
+        apart = np.zeros(len(batch), bool)
+        if self.table.latest > earliest[0]:  # answers came meanwhile: whose, and for which rows?
+            earliest[:], latest = np.iinfo(np.int64).max, np.zeros(len(aims), np.int64)
+            np.minimum.at(earliest, codes, began)
+            np.maximum.at(latest, codes, began)
+            times = zip(aims, earliest.tolist(), latest.tolist(), strict=True)
+            changed = [
+                aim is not None and since < until and self.table.changed(aim.netns, aim.address, since, until)
+                for aim, since, until in times
+            ]
+            apart |= np.array(changed)[codes]
         told = [
             Told() if aim is None else self._one(aim, time)
             for aim, time in zip(aims, earliest.tolist(), strict=True)
         ]
-        changed = [
-            number
-            for number, (aim, since, until) in enumerate(
-                zip(aims, earliest.tolist(), latest.tolist(), strict=True)
-            )
-            if aim and since < until and self.table.horizon(aim.netns, aim.address, since, until)
-        ]
         cookies = plain(batch.column("connect.cookie"))
-        known = np.fromiter(self._heard.cookies(), np.uint64) if self._heard else np.zeros(0, np.uint64)
-        apart = np.isin(cookies.astype(np.uint64), known) | np.isin(codes, changed)
-        for row in np.flatnonzero(apart).tolist():
+        if self._heard and (known := list(self._heard.cookies())):
+            apart |= np.isin(cookies, np.array(known, cookies.dtype))
+        rows = np.flatnonzero(apart)
+        if len(rows):
+            codes = codes.copy()
+        for row in rows.tolist():
             if (aim := aims[codes[row]]) is not None:
                 hello = self._heard.hello(int(cookies[row])) if self._heard else None
                 codes[row] = len(told)
                 told.append(self._one(aim, int(began[row]), hello))
-                aims.append(None)
         return codes, told
 
     def _one(self, aim: Aim, began: int, hello: Hello | None = None) -> Told:
@@ -157,11 +146,50 @@ class Names:
         if found is not None:
             told = Told(found.name, "dns", found.confidence, found.when)
         elif aim.asker.process is not None:
-            name = self._hosts.of(aim.asker.process[1]).get(aim.address)
+            name = self._hosts.of(aim.asker.process).get(aim.address)
             told = Told(name, "hosts", "low") if name else told
         if hello is not None:
             told = greeted(told, hello)
         return told._replace(resolver=resolvers.way(aim.port, aim.transport, aim.address, told.name))
+
+
+def aims_of(batch: Batch) -> tuple[Array, list[Aim | None]]:
+    """The number of each row among the distinct aims, and those; None for what has no address."""
+    ips, transports = coded(batch.column("destination.ip")), coded(batch.column("network.transport"))
+    processes, cgroups = coded(batch.key("process")), coded(batch.key("cgroup"))
+    ports = batch.column("destination.port")
+    assert isinstance(ports, Plain)
+    known = np.ones(1, bool) if ports.valid is None else ports.valid
+    parts = {
+        "ip": ips.codes,
+        "transport": transports.codes,
+        "process": processes.codes,
+        "cgroup": cgroups.codes,
+        "netns": plain(batch.column("connect.netns")),
+        "port": ports.data,
+        "ported": known if len(known) == len(batch) else repeated(known, len(batch)),
+    }
+    alike = len(batch) > 1 and all(same(part) for part in parts.values())
+    keys = np.zeros(1 if alike else len(batch), KEY)
+    for name, part in parts.items():
+        keys[name] = part[: len(keys)]
+    codes, first = distinct(keys)
+    if alike:
+        codes = repeated(codes, len(batch))
+    aims: list[Aim | None] = []
+    for ip, transport, process, cgroup, netns, port, ported in keys[first].tolist():
+        aims.append(
+            Aim(
+                netns,
+                address_of(ips.values[ip]),
+                port if ported else None,
+                transports.values[transport] if transport >= 0 else None,
+                Asker(processes.values[process], cgroups.values[cgroup]),
+            )
+            if ip >= 0
+            else None
+        )
+    return codes, aims
 
 
 def greeted(told: Told, hello: Hello) -> Told:

@@ -78,6 +78,7 @@ class NameTable:
         self._answers: Fair[Key, Answer] = Fair(limits, self._dropped)
         self._by_place: dict[Place, dict[Key, Answer]] = {}
         self._swept = 0
+        self.latest = 0  # when the last answer came
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -98,6 +99,7 @@ class NameTable:
         answer = Answer(name, asker, when, old.when if old else 0, expires)
         place[key] = answer
         self._answers.put(netns, asker, key, answer)
+        self.latest = max(self.latest, when)
         if when - self._swept > SWEEP:
             self._sweep(when)
 
@@ -122,13 +124,11 @@ class NameTable:
         doubts = (2 - best[0]) + (not best[1]) + (len(names) > 1)
         return Found(chosen, best[2], ("high", "medium", "low")[min(doubts, 2)])
 
-    def horizon(self, netns: int, address: str, first: int, last: int) -> bool:
-        """Whether attempts between two times may have different names."""
+    def changed(self, netns: int, address: str, since: int, until: int) -> bool:
+        """Whether an answer about an address came after ``since``, up to ``until``."""
         place = self._by_place.get((netns, address), {})
         return any(
-            first < time <= last
-            for answer in place.values()
-            for time in (answer.when, answer.before, answer.expires + 1, answer.expires + GRACE + 1)
+            since < time <= until for answer in place.values() for time in (answer.when, answer.before)
         )
 
     def _crowding(self, place: dict[Key, Answer]) -> Key:
