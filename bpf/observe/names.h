@@ -127,6 +127,13 @@ static __always_inline void count_packet(void)
 		c->lost[RECORD_PACKET]++;
 }
 
+/* The payload into a record, `room` bytes at most. The size less one: so the verifier of 6.1 knows that it is not 0. */
+#define COPY_PAYLOAD(r, ctx, from, size, room) ({                                                        \
+	u32 last_ = (size) - 1;                                                                          \
+	barrier_var(last_);                                                                              \
+	if (last_ < (room) && !bpf_skb_load_bytes(ctx, from, (r)->data, last_ + 1))                      \
+		(r)->kept = last_ + 1; })
+
 /* One record of the payload, of the smaller size that holds it. Returns how many bytes it took. */
 static __always_inline u32 put_piece(struct __sk_buff *ctx, const struct payload *p, u8 is)
 {
@@ -139,9 +146,7 @@ static __always_inline u32 put_piece(struct __sk_buff *ctx, const struct payload
 		if (!r)
 			goto lost;
 		fill_packet(r, ctx, p, is);
-		barrier_var(kept);
-		if (kept - 1 < SHORT && !bpf_skb_load_bytes(ctx, p->at, r->data, kept))
-			r->kept = kept;
+		COPY_PAYLOAD(r, ctx, p->at, kept, SHORT);
 	} else {
 		if (kept > sizeof(r->data))
 			kept = sizeof(r->data);
@@ -149,9 +154,7 @@ static __always_inline u32 put_piece(struct __sk_buff *ctx, const struct payload
 		if (!r)
 			goto lost;
 		fill_packet(r, ctx, p, is);
-		barrier_var(kept);
-		if (kept - 1 < sizeof(r->data) && !bpf_skb_load_bytes(ctx, p->at, r->data, kept))
-			r->kept = kept;
+		COPY_PAYLOAD(r, ctx, p->at, kept, sizeof(r->data));
 	}
 	bpf_ringbuf_submit(r, packets_wake());
 	return kept;
