@@ -168,6 +168,29 @@ def test_a_question_sent_without_connect(net: Network, watch: Named) -> None:
     assert told(watch.row("127.0.0.20", 13, client)) == ("one.test", "dns", "high")
 
 
+def test_a_resolver_behind_a_translated_address(net: Network, watch: Named) -> None:
+    """As Docker's: 127.0.0.11 port 53 leads to another port. The query has that one when it is seen."""
+    net.dnsmasq("--port=5353", "--host-record=behind.test,127.0.0.40")
+    rules = (
+        "add table ip nat; add chain ip nat output { type nat hook output priority -100; }; "
+        "add rule ip nat output ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.1:5353"
+    )
+    done = net.run(["nft", rules])
+    if done.returncode:
+        pytest.skip(f"nft: {done.stderr.strip()}")
+    question = struct.pack(">6H", 4712, 0x100, 1, 0, 0, 0) + b"\6behind\4test\0\0\1\0\1"
+    for number, ask in enumerate(
+        (
+            f"s.sendto({question!r}, ('127.0.0.11', 53))",
+            f"(s.connect(('127.0.0.11', 53)), s.send({question!r}))",
+        )
+    ):
+        client = net.client()
+        client.do(f"(s := socket.socket(type=socket.SOCK_DGRAM), {ask}, s.settimeout(20), s.recv(512))")
+        client.do(f"connect('127.0.0.40', {20 + number})")
+        assert told(watch.row("127.0.0.40", 20 + number, client)) == ("behind.test", "dns", "high")
+
+
 def test_the_hosts_file_of_the_process(net: Network, watch: Named) -> None:
     client = net.client()
     client.do("connect('192.0.2.77')")

@@ -243,7 +243,8 @@ CONVERSATION = (
     Program("socket_created", "cgroup/sock_create", "cookies of sockets before their attempt"),
 )
 
-# Names of destinations. What each packet of the host pays for it: bench/names.py.
+# Names of destinations. PACKET_TAX_NS: what each packet that a socket sends or is given pays for it (bench/names.py).
+PACKET_TAX_NS = (80, 150)
 NAMES = (
     Program("names_received", "cgroup_skb/ingress", "answers to DNS queries: names of destinations"),
     Program("names_sent", "cgroup_skb/egress", "who asked, and the names that TLS clients send (SNI)"),

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from callout.capture.tiers import ESSENTIAL, LEFTOVER, SOCKET_PROGRAMS, TIERS, Program, Tier
+from callout.capture.tiers import (
+    ESSENTIAL,
+    LEFTOVER,
+    NAMES,
+    PACKET_TAX_NS,
+    SOCKET_PROGRAMS,
+    TIERS,
+    Program,
+    Tier,
+)
 from callout.doctor.facts import Check, Facts, State, Trial
 from callout.doctor.paths import PATHS, Path
 
@@ -81,6 +90,18 @@ def sockets(facts: Facts) -> Iterator[Check]:
         state: State = "ok" if works(program, facts) else lost
         homeless = state != "ok" and program.hook.startswith("cgroup/") and facts.host.cgroup2 is None
         yield Check(f"socket.{program.name}", state, told(program, facts), HIERARCHY if homeless else "")
+
+
+def names(facts: Facts) -> Iterator[Check]:
+    """The programs that see names of destinations pass, and what they cost."""
+    for program in NAMES:
+        state: State = "ok" if works(program, facts) else "warn"
+        homeless = state != "ok" and facts.host.cgroup2 is None
+        yield Check(f"name.{program.name}", state, told(program, facts), HIERARCHY if homeless else "")
+    low, high = PACKET_TAX_NS
+    if any(works(program, facts) for program in NAMES):
+        cost = f"while tracing, each packet that a socket sends or receives takes {low} to {high} ns more"
+        yield Check("name.tax", "ok", f"{cost}; --no-names saves that")
 
 
 def active(facts: Facts) -> frozenset[str]:

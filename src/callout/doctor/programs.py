@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from callout.capture import privileges
-from callout.capture.tiers import LEFTOVER, OPTIONS, PROCESSES, SOCKET_PROGRAMS, TIERS, Program
+from callout.capture.tiers import LEFTOVER, NAMES, OPTIONS, PROCESSES, SOCKET_PROGRAMS, TIERS, Program
 from callout.doctor.facts import Facts, Host, Trial
 from callout.errors import CalloutError
 
@@ -23,6 +23,7 @@ ALL = (
     *SOCKET_PROGRAMS,
     LEFTOVER,
     *PROCESSES,
+    *NAMES,
     *(program for tier in TIERS for program in (*tier.programs, *tier.evidence)),
     *(program for option in OPTIONS.values() for program in option.programs),
 )
