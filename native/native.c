@@ -1,15 +1,13 @@
 /* The only file that touches libbpf: open, load, attach, drain, read maps. No policy. */
-#define _GNU_SOURCE /* O_PATH */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/perf_event.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,16 +17,7 @@
 #include <bpf/libbpf.h>
 
 #include "native.h"
-
-#ifndef FSOPEN_CLOEXEC
-#define FSOPEN_CLOEXEC 1
-#endif
-#ifndef FSMOUNT_CLOEXEC
-#define FSMOUNT_CLOEXEC 1
-#endif
-#ifndef FSCONFIG_CMD_CREATE
-#define FSCONFIG_CMD_CREATE 6
-#endif
+#include "tracefs.h"
 
 #ifndef LIBBPF_MAJOR_VERSION /* before 0.6 the headers do not tell; 0.5 (Ubuntu 22.04) is the oldest that builds */
 #define LIBBPF_MAJOR_VERSION 0
@@ -41,6 +30,8 @@
 struct callout {
 	struct bpf_object *object;
 	struct bpf_link *links[MAX_LINKS];
+	struct bpf_program *attached[MAX_LINKS];
+	struct return_probe returns[MAX_LINKS];
 	int nlinks;
 	struct ring_buffer *rings[MAX_RINGS];
 	int nrings;
@@ -160,76 +151,49 @@ int co_load(struct callout *c)
 	return bpf_object__load(c->object);
 }
 
-/*
- * tracefs as a descriptor: where distributions mount it, else a detached mount of our own (fsopen, Linux 5.2; needs
- * CAP_SYS_ADMIN), which belongs to no mount tree and goes away with its descriptor.
- */
-static int open_tracefs(void)
+/* A link of a program to a perf event, which it owns from now on; NULL and errno otherwise. */
+static struct bpf_link *link_event(struct bpf_program *program, int fd)
 {
-	int fs, tree;
+	struct bpf_link *link;
 
-	tree = open("/sys/kernel/tracing/events", O_PATH | O_CLOEXEC);
-	if (tree < 0)
-		tree = open("/sys/kernel/debug/tracing/events", O_PATH | O_CLOEXEC);
-	if (tree >= 0)
-		return tree;
-	fs = syscall(SYS_fsopen, "tracefs", FSOPEN_CLOEXEC);
-	if (fs < 0)
-		return -errno;
-	if (!syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
-		tree = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
-	if (tree >= 0) {
-		int root = tree;
-
-		tree = openat(root, "events", O_PATH | O_CLOEXEC);
-		close(root);
+	if (fd < 0) {
+		errno = -fd;
+		return NULL;
 	}
-	if (tree < 0)
-		tree = -errno;
-	close(fs);
-	return tree;
-}
+	link = bpf_program__attach_perf_event(program, fd);
+	if (!link) {
+		int error = errno;
 
-static int tracepoint_id(const char *category, const char *event)
-{
-	char path[256], text[16] = "";
-	int tree = open_tracefs(), fd, n;
-
-	if (tree < 0)
-		return tree;
-	snprintf(path, sizeof(path), "%s/%s/id", category, event);
-	fd = openat(tree, path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -errno : (int)read(fd, text, sizeof(text) - 1);
-	if (fd >= 0)
 		close(fd);
-	close(tree);
-	return n < 0 ? n : atoi(text);
+		errno = error;
+	}
+	return link;
 }
 
 static struct bpf_link *attach_tracepoint(struct bpf_program *program, const char *section)
 {
-	struct perf_event_attr attr = { .type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .sample_period = 1, .wakeup_events = 1 };
 	char category[64], event[96];
-	struct bpf_link *link;
-	int id, fd;
 
 	if (sscanf(section, "tp/%63[^/]/%95s", category, event) != 2) {
 		errno = EINVAL;
 		return NULL;
 	}
-	id = tracepoint_id(category, event);
-	if (id < 0) {
-		errno = -id;
-		return NULL;
-	}
-	attr.config = id;
-	fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	return link_event(program, tracefs_event(category, event));
+}
+
+/* With room for many calls; where tracefs is not to be had, as perf_event_open(2) makes it. */
+static struct bpf_link *attach_return(struct return_probe *probe, struct bpf_program *program, const char *section)
+{
+	int fd = return_probe_add(probe, bpf_program__name(program), section + strlen("kretprobe/"));
+	struct bpf_link *link;
+
 	if (fd < 0)
-		return NULL;
-	link = bpf_program__attach_perf_event(program, fd); /* owns fd from now on */
+		return bpf_program__attach(program);
+	link = link_event(program, fd);
 	if (!link) {
 		int error = errno;
-		close(fd);
+
+		return_probe_remove(probe);
 		errno = error;
 	}
 	return link;
@@ -250,10 +214,13 @@ int co_attach(struct callout *c, const char *name, int cgroup)
 		link = bpf_program__attach_cgroup(program, cgroup);
 	else if (!strncmp(section, "tp/", 3))
 		link = attach_tracepoint(program, section);
+	else if (!strncmp(section, "kretprobe/", 10))
+		link = attach_return(&c->returns[c->nlinks], program, section);
 	else
 		link = bpf_program__attach(program);
 	if (!link)
 		return -errno;
+	c->attached[c->nlinks] = program;
 	c->links[c->nlinks++] = link;
 	return 0;
 }
@@ -287,12 +254,16 @@ long long co_missed(struct callout *c, const char *name)
 	struct bpf_program *program = find_program(c, name);
 	struct bpf_prog_info info = {};
 	unsigned int size = sizeof(info);
+	long long missed = 0;
 
 	if (!program || bpf_program__fd(program) < 0)
 		return -ENOENT;
 	if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size))
 		return -errno;
-	return info.recursion_misses;
+	for (int i = 0; i < c->nlinks; i++)
+		if (c->attached[i] == program && (missed = return_probe_missed(&c->returns[i])) < 0)
+			return missed;
+	return info.recursion_misses + missed;
 }
 
 static int collect(void *context, void *data, size_t size)
@@ -475,8 +446,10 @@ const char *co_enum_name(const char *enumeration, unsigned int value)
 
 void co_detach(struct callout *c)
 {
-	while (c->nlinks)
+	while (c->nlinks) {
 		bpf_link__destroy(c->links[--c->nlinks]);
+		return_probe_remove(&c->returns[c->nlinks]);
+	}
 }
 
 void co_close(struct callout *c)

@@ -47,7 +47,10 @@ int co_load(struct callout *c);
 int co_attach(struct callout *c, const char *program, int cgroup);
 /* Runs a loaded iterator program once over all that it iterates. */
 int co_iterate(struct callout *c, const char *program);
-/* How often a program was skipped because another ran on the same CPU; needs kernel 5.12. */
+/*
+ * How often a program was skipped because it ran on the same CPU already (needs kernel 5.12), or, of a return probe,
+ * because more calls were under way than there was room for. Only while it is attached.
+ */
 long long co_missed(struct callout *c, const char *program);
 
 /* Starts reading a ring; returns its number for co_drain. */

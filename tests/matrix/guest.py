@@ -22,7 +22,7 @@ from callout.capture.kernel import KernelSource
 from callout.capture.tiers import TIERS
 
 KERNEL_TESTS = Path(__file__).parents[1] / "kernel"
-OTHERS = tuple(str(KERNEL_TESTS / name) for name in ("test_scenarios.py", "test_rows.py"))
+OTHERS = tuple(str(KERNEL_TESTS / name) for name in ("test_scenarios.py", "test_rows.py", "test_many.py"))
 WHOLE = (*OTHERS, str(KERNEL_TESTS / "test_leftover.py"))
 """What differs by kernel and tier, and does not hang on time: a guest is ten to thirty times slower than a machine."""
 SCALE = {"CALLOUT_TEST_PATIENCE": "120", "CALLOUT_TEST_SCENARIOS": "demo"}

@@ -20,7 +20,6 @@ from callout.lab.scenario import Scenario
 from callout.lab.world import World
 
 COMM = "callout-demo"
-AT_ONCE = 6  # threads that wait: a kretprobe sees no more than 10 calls of small machines under way (kernel/kprobes.c)
 
 
 def run(names: Sequence[str], report_fd: int, gate_fd: int | None = None, steps: bool = False) -> int:
@@ -52,11 +51,6 @@ def run(names: Sequence[str], report_fd: int, gate_fd: int | None = None, steps:
 def perform_all(scenarios: Sequence[Scenario], report_fd: int, gate: int | None = None) -> list[str]:
     """Performs scenarios in the order of this file's rule. Returns the names of those that broke off."""
     broken: list[str] = []
-    turn = threading.Semaphore(AT_ONCE)
-
-    def perform_in_turn(scenario: Scenario) -> None:
-        with turn:
-            perform(scenario)
 
     def perform(scenario: Scenario) -> None:
         try:
@@ -90,7 +84,7 @@ def perform_all(scenarios: Sequence[Scenario], report_fd: int, gate: int | None 
             perform(scenario)
     # Python 3.14 gives the thread's name to the kernel as comm
     threads = [
-        threading.Thread(target=perform_in_turn, args=(s,), name=COMM)
+        threading.Thread(target=perform, args=(s,), name=COMM)
         for s in scenarios
         if s.slow and not (s.forks or s.alone)
     ]
