@@ -164,15 +164,17 @@ static __always_inline void attempt_returned(struct under_way *u, struct task_st
 			compare_ends(&f->record, task, (void *)u->sk);
 		else if (ret == 0 && !(f->record.flags & FLAG_SETTLED))
 			f->record.flags |= FLAG_FASTOPEN | FLAG_DEFERRED; /* deferred until data is sent: nothing else returns 0 in SYN_SENT */
-		if (!still_under_way(ret) && !(f->record.flags & FLAG_SETTLED))
+		if (!still_under_way(ret) && !(f->record.flags & FLAG_SETTLED)) {
 			f->record.ended = bpf_ktime_get_boot_ns();
-		else
+		} else {
+			/* ICMP errors that came while the call held the socket are on it now: see soft_error */
+			if (!(f->record.flags & FLAG_SETTLED))
+				f->record.soft = PEEK(struct sock, (void *)u->sk, sk_err_soft);
+			/* from here on the record is the other half's, unless that was quicker */
 			parts = __sync_fetch_and_or(&f->parts, FLAG_RETURNED);
-		if (still_under_way(ret) && !(parts & FLAG_SETTLED)) {
-			/* ICMP errors that came while the call held the socket are on it now; see soft_error */
-			f->record.soft = PEEK(struct sock, (void *)u->sk, sk_err_soft);
-			return; /* the state change will submit it */
 		}
+		if (still_under_way(ret) && !(parts & FLAG_SETTLED))
+			return; /* the state change will submit it */
 		submit(&f->record);
 		bpf_map_delete_elem(&flights, &u->sk);
 		return;
