@@ -101,6 +101,7 @@ struct tcp_sock {
 	u32 copied_seq;
 	u32 write_seq;
 	u32 snd_nxt;
+	u32 segs_out;
 	u64 bytes_sent;
 	u64 bytes_retrans;
 	u64 bytes_received;

@@ -94,10 +94,18 @@ static long search_on(u32 step, struct search *s)
 __attribute__((noinline)) int is_broadcast(u64 socket, u32 address)
 {
 	const void *net = PEEK(struct sock, (void *)socket, __sk_common.skc_net.net);
-	struct search s = { .address = address, .found = address == 0xffffffff };
+	struct search s;
 
-	if (s.found || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop))
-		return s.found;
+	if (address == 0xffffffff)
+		return 1;
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop))
+		return 0;
+	/*
+	 * Cleared, but so that the verifier does not know it: before Linux 6.7 (ab5cfac139ab) it takes what holds for the
+	 * first step for what holds for all, and removes the rest of the code.
+	 */
+	bpf_probe_read_kernel(&s, sizeof(s), NULL);
+	s.address = address;
 	s.device = s.head = (u64)net + bpf_core_field_offset(struct net, dev_base_head);
 	repeat(MOST_STEPS, search_on, &s, 0);
 	return s.found;

@@ -141,7 +141,7 @@ static __always_inline void flight_settle(struct sock *sk, int state)
 		if (state == TCP_CLOSE) /* the port is given back before the state changes, but its copy stays */
 			bpf_core_read(&r->sport, sizeof(r->sport), &((struct inet_sock *)sk)->inet_sport);
 	}
-	if (r->flags & FLAG_DEFERRED && !PEEK(struct tcp_sock, sk, fastopen_req))
+	if (r->flags & FLAG_DEFERRED && PEEK(struct tcp_sock, sk, segs_out))
 		r->flags &= ~FLAG_DEFERRED; /* the data were sent, and the SYN with them */
 	if (state == TCP_CLOSE && !r->err)
 		closed_here(r, task);

@@ -24,7 +24,7 @@ from callout.capture.channels import ATTEMPT, CHANNELS, RING, RINGS, STEP, Drain
 from callout.capture.constants import constants_for
 from callout.capture.kinds import Kinds, each
 from callout.capture.loading import Loaded, Loader, ProgramState, check, read_object
-from callout.capture.tiers import CONVERSATION, LEFTOVER, LOOK, SOCKET_PROGRAMS, TIERS, Tier
+from callout.capture.tiers import CONVERSATION, EVIDENCE, LEFTOVER, LOOK, SOCKET_PROGRAMS, TIERS, Tier
 from callout.errors import UsageError
 from callout.narrowing import Narrowing
 
@@ -201,7 +201,8 @@ class KernelSource:
             for name, number in (
                 ("orphaned", after.orphaned),
                 ("unfollowed", after.unfollowed),
-                ("missed", sum(counters.missed.values())),
+                ("missed", sum(n for name, n in counters.missed.items() if name not in EVIDENCE)),
+                ("evidence missed", sum(n for name, n in counters.missed.items() if name in EVIDENCE)),
                 ("phases lost", after.lost_phases),
                 *after.lost_others.items(),
             )

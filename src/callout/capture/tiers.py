@@ -194,6 +194,17 @@ SOCKET_PROGRAMS = (
 # Not attached: run by reading it, once at the end of a trace.
 LEFTOVER = Program("leftover_calls", "iter/task", "calls that are still blocked when a trace ends")
 ESSENTIAL = frozenset({"socket_state"})
+# Where the kernel skips one of these (it does not run a program that runs on this CPU already, below a soft interrupt),
+# a row has its verdict all the same, but may lack what would have told its cause.
+EVIDENCE = frozenset(
+    {
+        "socket_reset",
+        "socket_retransmit",
+        "socket_drop",
+        "socket_error",
+        *(program.name for tier in TIERS for program in tier.evidence),
+    }
+)
 
 # For whoever wants to know what a cgroup id means (enrich.workload).
 CGROUPS = (
