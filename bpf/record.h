@@ -95,6 +95,7 @@ enum PACKED attempt_flag {
 	FLAG_BROADCAST = 67108864,	/* the address is a broadcast address, and the socket may not call those */
 	FLAG_SIX_ONLY = 134217728,	/* the socket may not speak IPv4: IPV6_V6ONLY, or bound to an IPv6 address */
 	FLAG_LISTENING = 268435456,	/* the socket listens */
+	FLAG_UNDONE = 536870912,	/* shutdown(2) or AF_UNSPEC ended it while it was under way */
 };
 
 enum PACKED denier {

@@ -77,6 +77,7 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     (settled(errno.ECONNREFUSED, rst=True, local=True), "no_listener"),
     (settled(errno.ECONNREFUSED), "unknown"),  # neither a RST nor an ICMP error was seen
     (settled(errno.ECONNRESET, rst=True), "rst_from_peer"),
+    (settled(errno.ECONNRESET, undone=True), "closed_by_application"),
     (settled(errno.ECONNREFUSED, drop="NETFILTER_DROP"), "netfilter_reject"),
     (settled(errno.ETIMEDOUT, syns=6), "syn_unanswered"),
     (settled(errno.ETIMEDOUT, syns=6, drop="NETFILTER_DROP"), "netfilter_drop"),
@@ -105,6 +106,7 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
         "unknown",
     ),  # or a firewall, whose drops are not seen
     (by_icmp(errno.ENETUNREACH, 4, 3, 0, icmp_here=True), "unknown"),
+    (by_icmp(errno.EHOSTDOWN, 4, 3, 7, icmp_here=True), "icmp_host_unreachable"),  # no firewall says so
     # an ICMP error that was not the end
     (settled(errno.ECONNREFUSED, icmp=(4, 3, 1), icmp_err=errno.EHOSTUNREACH, rst=True), "rst_from_peer"),
     (failed(errno.EPERM, denier="lsm"), "lsm"),

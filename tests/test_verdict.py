@@ -235,6 +235,7 @@ EVIDENCE = st.builds(
     programs=st.booleans(),
     broadcast=st.booleans(),
     six_only=st.booleans(),
+    undone=st.booleans(),
     watched=st.frozensets(st.sampled_from(["lsm", "cgroup", "unix_send", "drops"])),
 )
 

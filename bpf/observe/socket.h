@@ -96,10 +96,15 @@ static __always_inline void flight_begin(struct sock *sk)
 }
 
 /* Closed without an error: by a call, or because whoever held it last has died, which need not be who made the attempt. */
-static __always_inline void closed_here(struct attempt *r, struct task_struct *task)
+static __always_inline void closed_here(struct attempt *r, struct task_struct *task, const struct sock *sk)
 {
 	if (task->flags & PF_EXITING)
 		r->flags |= FLAG_EXITING;
+	/* tcp_disconnect sets the error after the state; close(2) has shut both sides down before it gets here */
+	if (r->protocol == IPPROTO_TCP && sk->__sk_common.skc_state == TCP_SYN_SENT && !sk->sk_shutdown) {
+		r->err = ECONNRESET;
+		r->flags |= FLAG_UNDONE;
+	}
 }
 
 /*
@@ -144,7 +149,7 @@ static __always_inline void flight_settle(struct sock *sk, int state)
 	if (r->flags & FLAG_DEFERRED && PEEK(struct tcp_sock, sk, segs_out))
 		r->flags &= ~FLAG_DEFERRED; /* the data were sent, and the SYN with them */
 	if (state == TCP_CLOSE && !r->err)
-		closed_here(r, task);
+		closed_here(r, task, sk);
 	soft_error(r, sk->sk_err_soft);
 	if (task->tgid == r->pid)
 		r->flags |= FLAG_BY_CALL;

@@ -71,8 +71,8 @@ ICMP = {
         ((4, 3, 9), (4, 3, 10), (4, 3, 13), (6, 1, 1), (6, 1, 5), (6, 1, 6)), "icmp_admin_prohibited"
     ),
 }
-REJECTS = {"icmp_host_unreachable", "icmp_net_unreachable", "icmp_port_unreachable", "icmp_protocol_unreachable",
-           "icmp_admin_prohibited"}  # fmt: skip
+# What a firewall of this host can say (nft(8), reject): other ICMP errors from here somebody else has made.
+REJECTS = {(4, 3, code) for code in (0, 1, 2, 3, 9, 10, 13)} | {(6, 1, code) for code in (0, 1, 3, 4, 5, 6)}
 # Why this host dropped a packet (include/net/dropreason-core.h), where it explains that nobody answered.
 DROPS = (
     (re.compile("BPF_CGROUP_EGRESS"), "cgroup_bpf"),
@@ -110,7 +110,7 @@ def cause_of(e: Evidence, verdict: str, error: int) -> str | None:
     """The cause of a failed attempt; None where there is nothing to explain (success, still under way)."""
     if verdict in SUCCESS:
         return None
-    if verdict == "aborted" and not error:
+    if verdict == "aborted" and (not error or error == errno.ECONNRESET):
         return "process_died" if e.exiting else "closed_by_application"
     if not error:
         return None
@@ -228,10 +228,10 @@ def by_icmp(e: Evidence, filtered: bool) -> str:
         return told
     if filtered:
         return "netfilter_reject"
-    if told == "icmp_host_unreachable":
+    if e.icmp in ((4, 3, 1), (6, 1, 3)):
         # made by the firewall, it would have dropped the packet (IPv6 does not say why it dropped it for want of a
         # neighbour: net/ipv6/ndisc.c, ndisc_error_report)
         return "neighbour_failed" if "drops" in e.watched or "NEIGH" in e.drop else "unknown"
     if told == "icmp_net_unreachable":
         return "unknown"
-    return "netfilter_reject" if told in REJECTS else told
+    return "netfilter_reject" if e.icmp in REJECTS else told

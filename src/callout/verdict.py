@@ -109,6 +109,7 @@ class Evidence(NamedTuple):
     )
     broadcast: bool = False  # a broadcast address of this network, and the socket may not call those
     six_only: bool = False  # the socket may not speak IPv4
+    undone: bool = False  # shutdown(2) or AF_UNSPEC ended it: SO_ERROR says ECONNRESET, but nobody reset it
     watched: frozenset[str] = (
         frozenset()
     )  # who would have been seen, had they refused or dropped (see tiers.Program)
@@ -130,6 +131,8 @@ def error_of(e: Evidence) -> int:
 def verdict_of(e: Evidence) -> str:
     """What became of the attempt, as one of VERDICTS."""
     error = error_of(e)
+    if error == errno.ECONNRESET and e.undone:
+        return "aborted"
     if error:
         on_the_way = routed_away(e, error) or (e.icmp is not None and error == e.icmp_err)
         return BY_ERRNO.get(error, "unreachable" if on_the_way else "invalid")

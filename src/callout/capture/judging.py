@@ -115,7 +115,7 @@ class Judging:
             sent=has["sent"],
             given_up=v["phase"] == self._phases["PHASE_PENDING"],
             deferred=has["deferred"], standing=v["standing"], listening=has["listening"],
-            programs=has["programs"], broadcast=has["broadcast"], six_only=has["six_only"],
+            programs=has["programs"], broadcast=has["broadcast"], six_only=has["six_only"], undone=has["undone"],
             watched=self._watched - REFUSERS if v["entry"] == IO_URING else self._watched,
         )  # fmt: skip
 

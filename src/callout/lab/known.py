@@ -6,14 +6,7 @@ more, and the test of all scenarios fails then: who mends it, takes its line awa
 
 from __future__ import annotations
 
-ALL = ("tracepoint", "trampoline", "kprobe")
-KNOWN: dict[str, tuple[tuple[str, ...], str]] = {
-    "tcp_shutdown": (ALL, "the kernel sets the state before the error (tcp_disconnect)"),
-    "icmp_host_unknown": (
-        ALL,
-        "sent from this very host, it passes for what this host says for want of a neighbour",
-    ),
-}
+KNOWN: dict[str, tuple[tuple[str, ...], str]] = {}
 
 
 def reason(scenario: str, tier: str) -> str:
