@@ -90,27 +90,33 @@ def main(argv: Sequence[str] = tuple(sys.argv[1:])) -> int:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--only", default=",".join(LOADS), help="loads, of: %(default)s")
+    kinds = ",".join(variant.name for variant in VARIANTS)
+    parser.add_argument("--variants", default=kinds, help="of: %(default)s; bare is always there")
     parser.add_argument("--tier", help="instead of the best that loads")
     options = parser.parse_args(argv)
     names = options.only.split(",")
     if unknown := set(names) - set(LOADS):
         parser.error(f"--only: no load is called {', '.join(sorted(unknown))}; of: {', '.join(LOADS)}")
+    wanted = {"bare", *options.variants.split(",")}
+    variants = [variant for variant in VARIANTS if variant.name in wanted]
+    if unknown := wanted - {variant.name for variant in VARIANTS}:
+        parser.error(f"--variants: none is called {', '.join(sorted(unknown))}; of: {kinds}")
     programs = build()
     figures: dict[tuple[str, str], list[int]] = {}
     for number in range(options.rounds):
         for mode in names:
-            turn = number % len(VARIANTS)
-            for variant in (*VARIANTS[turn:], *VARIANTS[:turn]):
+            turn = number % len(variants)
+            for variant in (*variants[turn:], *variants[:turn]):
                 taken = take(
                     variant, mode, max(1, int(options.count * LOADS[mode][0])), options.tier, programs
                 )
                 figures.setdefault((mode, variant.name), []).append(taken)
     too_dear = False
-    print(f"{'load':12} {'bare':>9}" + "".join(f"{v.name:>18}" for v in VARIANTS[1:]))
+    print(f"{'load':12} {'bare':>9}" + "".join(f"{v.name:>18}" for v in variants[1:]))
     for mode in names:
         bare = figures[mode, "bare"]
         cells = []
-        for variant in VARIANTS[1:]:
+        for variant in variants[1:]:
             pairs = list(zip(figures[mode, variant.name], bare, strict=True))
             ratio = median(one / other for one, other in pairs)
             more = median(one - other for one, other in pairs)

@@ -43,6 +43,8 @@ each tier of programs. The same command proves it on your own host. This page is
 - **--sends**, **--ia32**: seen with this option; without it, what the note says.
 - **-**: the way does not exist on that kernel; see the note.
 
+Linux 5.10 and older load nothing: every tier keeps its attempts in task storage, which came with 5.11.
+
 """
 
 

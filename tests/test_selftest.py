@@ -99,13 +99,13 @@ def changed(**values: Any) -> dict[str, Any]:
         (
             seen(way="unix_sendto", also=frozenset({"sends"})),
             "not seen",
-            "not seen: tp_btf/sock_send_length is not to be had in this kernel",
+            "not seen: tp_btf/sock_send_length is not to be had here",
             False,
         ),
         (
             seen(way="unix_sendto", tier="trampoline"),
             "not seen",
-            "not seen: fexit/unix_dgram_sendmsg is not to be had in this kernel",
+            "not seen: fexit/unix_dgram_sendmsg is not to be had here",
             False,
         ),
         (

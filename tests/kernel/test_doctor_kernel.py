@@ -12,6 +12,7 @@ import pytest
 
 from callout.capture.cgroups import hierarchy
 from callout.capture.kernel import KernelSource
+from callout.capture.tiers import OPTIONS, TIERS
 from callout.cli import doctor
 from callout.doctor import host, programs
 from callout.doctor.detached import detached, read_detached
@@ -125,6 +126,9 @@ def test_where_the_bounding_set_lacks_a_capability() -> None:
     }
 
 
+OF_MODULES = {"sctp_connectx", "sctp_sendto"}  # their functions may not be in a form that can be hooked
+
+
 @pytest.fixture(scope="module")
 def observed() -> Observed:
     """Every way out, taken once under a live trace; then nothing of it may be left."""
@@ -144,6 +148,19 @@ def test_the_table_of_ways_out_is_true_here(observed: Observed, way: Way) -> Non
         pytest.skip(f"{way.name}: {finding.text()}")
     assert not finding.broken, finding.text()
     assert (finding.result in ("seen", "partly")) == finding.claimed, finding.text()
+
+
+@pytest.mark.kernel
+def test_with_its_options_a_tier_sees_every_way_whole() -> None:
+    """What the table says of --sends and --ia32, where their programs load."""
+    seen = observe(TIER, tuple(OPTIONS))
+    (tier,) = (tier for tier in TIERS if tier.name == seen.tier)
+    if lacking := [p.hook for o in tier.options for p in o.programs if p.name not in seen.attached]:
+        pytest.skip(f"not to be had here: {', '.join(lacking)}")
+    if not seen.hierarchy:
+        pytest.skip("no cgroup v2 hierarchy is mounted")
+    less = {one.way.name: one.text() for one in findings(seen) if one.result not in ("seen", "not here")}
+    assert set(less) <= OF_MODULES, less
 
 
 @pytest.mark.kernel

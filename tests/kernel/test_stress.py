@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 
 from callout.capture.files import open_file
+from callout.capture.kernel import KernelSource
+from callout.capture.loading import returns
+from callout.capture.tiers import RETURNS
+from callout.narrowing import Narrowing
 
 from .watch import PATIENCE, finish, traced
 
@@ -20,6 +24,7 @@ pytestmark = pytest.mark.kernel
 SECONDS = float(os.environ.get("CALLOUT_STRESS_SECONDS", "30"))
 PROCESSES = 50
 COMM = "callout-stress"
+BOTH = sum(RETURNS)  # sends of datagrams and of Fast Open have their results here
 COLUMNS = ("process.pid", "@timestamp", "connect.return", "connect.verdict", "connect.errno")
 
 ACTOR = r"""
@@ -79,6 +84,28 @@ def unix():
     with socket.socket(socket.AF_UNIX) as s:
         said("unix", result(s, path), "established", None)
         local.accept()[0].close()
+def sent():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        r = s.sendto(b"x", ("127.0.0.1", 9))
+        said("sent", min(r, 0), "associated", None)
+def sent_to_nobody():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        try:
+            s.sendto(b"x", path + "-not")
+        except FileNotFoundError:
+            said("sent_to_nobody", -errno.ENOENT, "unreachable", "ENOENT")
+def opened():
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        r = s.sendto(b"x", 0x20000000, listening)
+        said("opened", min(r, 0), "established", None)
+        server.accept()[0].close()
+def opened_refused():
+    with socket.socket() as s:
+        try:
+            s.sendto(b"x", 0x20000000, refusing)
+        except ConnectionRefusedError:
+            said("opened_refused", -errno.ECONNREFUSED, "refused", "ECONNREFUSED")
 def missing():
     with socket.socket(socket.AF_UNIX) as s:
         said("missing", result(s, path + "-not"), "unreachable", "ENOENT")
@@ -88,6 +115,8 @@ def bad_descriptor():
     said("bad_descriptor", -ctypes.get_errno() if r else 0, "invalid", "EBADF")
 
 ways = [tcp, refused, nonblocking, nonblocking_refused, abandoned, udp, unix, missing, bad_descriptor]
+if sys.argv[4] == "sends":
+    ways += [sent, sent_to_nobody, opened, opened_refused]
 sys.stdin.readline()
 end = time.monotonic() + seconds
 while time.monotonic() < end:
@@ -97,18 +126,22 @@ log.close()
 
 
 def test_each_attempt_has_one_row(tmp_path: Path) -> None:
+    with KernelSource(Narrowing(pids=frozenset()), also=("sends",)) as source:
+        sends = "sends" if returns([s.program for s in source.states if s.error is None]) == BOTH else "none"
     logs = [tmp_path / str(i) for i in range(PROCESSES)]
     actors = [
         subprocess.Popen(
             ["unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, "-c", ACTOR,
-             str(log), str(SECONDS), str(i)],
+             str(log), str(SECONDS), str(i), sends],
             stdin=subprocess.PIPE,
         )
         for i, log in enumerate(logs)
     ]  # fmt: skip
     file, summary = tmp_path / "rows.arrow", tmp_path / "summary"
     try:
-        with traced(tmp_path, "-w", str(file), "--comm", COMM, "--summary", str(summary)) as tracer:
+        with traced(
+            tmp_path, "-w", str(file), "--sends", "--comm", COMM, "--summary", str(summary)
+        ) as tracer:
             for actor in actors:
                 assert actor.stdin
                 actor.stdin.write(b"\n")

@@ -90,7 +90,7 @@ def reason(path: Path, observed: Observed) -> str:
     hooks = [program.hook for program in tier.evidence if program.name in path.seen_by]
     if not hooks:
         return f"the {tier.name} tier has no program that observes it"
-    return f"{' and '.join(hooks)} {'are' if len(hooks) > 1 else 'is'} not to be had in this kernel"
+    return f"{' and '.join(hooks)} {'are' if len(hooks) > 1 else 'is'} not to be had here"
 
 
 def tier_of(observed: Observed) -> Tier:
@@ -102,7 +102,7 @@ def tier_of(observed: Observed) -> Tier:
 def only_with(option: Option, observed: Observed) -> str:
     """Why something is not seen that an option would show."""
     if option.name in observed.also:
-        return f"{' and '.join(p.hook for p in option.programs)} is not to be had in this kernel"
+        return f"{' and '.join(p.hook for p in option.programs)} is not to be had here"
     return f"only with --{option.name}, for which {option.payer} pays"
 
 
