@@ -5,6 +5,7 @@ Without TARGET: the failed attempts of this host, grouped by cause and destinati
 
     callout why --for 30s                    what fails on this host within half a minute
     callout why --from trace.ndjson          what failed in a recording (needs no privileges)
+    callout why nginx --groups --for 1m      all failures of nginx within a minute
     callout why nginx                        the next failure of processes with that name
     callout why 10.0.0.7:5432                the next failure of whoever calls that address and port
     callout why unix:/run/docker.sock        the same for a socket file
@@ -58,6 +59,12 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="watch that long: 10, 500ms, 2m, 1h (default: until Ctrl-C; with TARGET until it has failed); "
         "with --probe: wait that long for each address (default: 5s)",
+    )
+    parser.add_argument(
+        "-g",
+        "--groups",
+        action="store_true",
+        help="with TARGET: all its causes, grouped and counted, instead of one story",
     )
     parser.add_argument(
         "--probe",
@@ -137,7 +144,7 @@ def watch(args: argparse.Namespace, stack: ExitStack, target: Target | None, gro
     stop.on_signals()
     if args.seconds:
         stop.after(args.seconds)
-    if target is not None and not args.source:
+    if target is not None and not args.source and not args.groups:
         stop.when(lambda: groups.failed > 0)
     looked = 0
     for batch in pipeline.flow(source, summary, stop):
@@ -203,7 +210,7 @@ def told(args: argparse.Namespace, target: Target | None, groups: Groups, out: T
     color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     table = args.output == "table" or (args.output is None and terminal)
     found = groups.worst_first()
-    if target is None:
+    if target is None or args.groups:
         if not table:
             yield from (json.dumps(render.group_row(group)) for group in found)
             return
