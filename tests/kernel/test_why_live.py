@@ -91,6 +91,7 @@ for thread in slow:
     thread.join()
 open("/proc/sys/net/ipv4/ip_local_port_range", "w").write("40000 40000")
 call(INET, ("127.0.0.1", 5432), source=("127.0.0.9", 43001))
+call(INET, ("192.0.2.1", 5436), source=("127.0.0.9", 43003))
 call(INET, ("127.0.0.1", 5433), source=("127.0.0.9", 43002))
 call(INET, ("127.0.0.1", 5435))
 call(INET, ("127.0.0.1", 5435))
@@ -107,6 +108,7 @@ sys.stdin.read()
 # destination: the right cause, and the least that is known of it on the tier that sees least
 CASES = {
     "127.0.0.1:5432": ("no_listener", "certain"),
+    "192.0.2.1:5436": ("no_listener", "likely"),  # its own address, called from another one
     "127.0.0.1:5433": ("netfilter_reject", "likely"),
     "127.0.0.1:5434": ("netfilter_drop", "likely"),
     "127.0.0.1:5435": ("ports_exhausted", "certain"),

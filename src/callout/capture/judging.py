@@ -20,6 +20,7 @@ AF_INET, AF_INET6 = 2, 10
 IPPROTO_MPTCP = 262
 SENDERS = 256  # of ICMP errors, in one batch
 IO_URING = 4  # its refusals are seen where they are seen, but not for certain: it may retry elsewhere
+LOOPBACK4 = 127  # first byte of 127.0.0.0/8, all of which is this host
 MULTICAST4 = 224  # first byte of 224.0.0.0/4
 SPECIAL = ("", "multicast", "mapped", "link_local")
 REFUSERS = frozenset({"lsm", "cgroup", "unix_send"})
@@ -66,7 +67,9 @@ class Judging:
             for name in COPIED:
                 k[name] = r[name]
             k["asked"] = np.ascontiguousarray(r["sockaddr"][:, :2]).view("<u2").ravel()
-            k["local"] = (r["daddr"] == r["saddr"]).all(axis=1)
+            k["local"] = (r["daddr"] == r["saddr"]).all(axis=1) | (
+                (r["peer_family"] == AF_INET) & (r["daddr"][:, 0] == LOOPBACK4)
+            )
             k["bound"] = r["bound"] != 0
             k["special"] = special(r["sockaddr"], k["asked"])
             k["sender"] = self._number_senders()

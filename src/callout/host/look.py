@@ -108,6 +108,8 @@ def route(row: Row) -> Iterator[Look]:
         told = "supports" if cause in ("no_route", "route_prohibits") and error == found.error else "adds"
         rather = "route_prohibits" if cause == "unknown" and found.error == error == "EACCES" else None
         yield Look("route", told, found.text(), "netlink", rather)  # type: ignore[arg-type]
+    elif cause == "rst_from_peer" and found.kind == "local":
+        yield Look("route", "against", f"{place[0]} is this host's own", "netlink", "no_listener")
     elif cause in ("not_unicast", "broadcast_not_allowed"):
         told = "supports" if found.kind in ("broadcast", "multicast") else "adds"
         yield Look("route", told, f"to the kernel {place[0]} is {found.kind}", "netlink")  # type: ignore[arg-type]
@@ -380,7 +382,7 @@ def nothing_forbids(row: Row) -> bool:
 
 
 FINDERS: dict[str, tuple[Finder, ...]] = {
-    "rst_from_peer": (route, rules),
+    "rst_from_peer": (route, listener, rules),
     "no_listener": (listener, rules),
     "syn_unanswered": (patience, route, neighbour, listener, rules),
     "icmp_port_unreachable": (route, rules, deniers),
