@@ -25,6 +25,7 @@ from callout.btf import Btf
 from callout.capture.columns import Decoder
 from callout.capture.loading import read_object
 from callout.capture.tiers import OPTIONS, SOCKET_PROGRAMS, TIERS, Tier
+from callout.cli import lab_data
 from callout.doctor.paths import PATHS
 from callout.doctor.paths import Path as Way
 from callout.enrich import Options
@@ -32,6 +33,7 @@ from callout.enrichment import Enrichment
 from callout.expression import check
 from callout.expression.aliases import COMPUTED, ENDS, falco_names
 from callout.expression.parse import TRANSFORMERS
+from callout.lab import coverage, families
 from callout.narrowing import ROOM, WORDS
 from callout.pattern import Patterns
 from callout.reference import tables
@@ -274,6 +276,37 @@ def room() -> str:
     return table(("narrowing", "values at most"), ((WORDS[name], str(size)) for name, size in ROOM.items()))
 
 
+def scenarios() -> str:
+    """Every scenario by topic, with what it claims."""
+    parts = []
+    for topic, title in lab.TOPICS.items():
+        rows = []
+        for scenario in lab.SCENARIOS:
+            if scenario.family != topic:
+                continue
+            row = lab_data.row(scenario)
+            ends = [f"`{word}`" for word in (*row["verdict"], *row["errno"], *row["cause"])]
+            way = ", ".join((*row["family"], *(f"`{entry}`" for entry in row["entry"] if entry != "connect")))
+            rows.append((f"`{scenario.name}`", way, row["sentence"].replace("|", "\\|"), ", ".join(ends)))
+        parts.append(f"### {title}\n\n{table(('scenario', 'family, way', 'what happens', 'claims'), rows)}")
+    known = {scenario.family for scenario in lab.SCENARIOS}
+    if known != set(lab.TOPICS):
+        raise SystemExit(f"docs: topics to describe or to drop: {sorted(known ^ set(lab.TOPICS))}")
+    return "\n".join(parts)
+
+
+def unshown() -> str:
+    """What has no scenario, and why."""
+    reasons = {
+        **coverage.ERRORS,
+        **coverage.VERDICTS,
+        **coverage.CAUSES,
+        **coverage.ATTACKS,
+        **families.WITHOUT,
+    }
+    return table(("without a scenario", "because"), ((f"`{name}`", why) for name, why in reasons.items()))
+
+
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (
@@ -289,6 +322,8 @@ PARTS: dict[str, Callable[[], str]] = {
         functions,
         computed,
         room,
+        scenarios,
+        unshown,
     )
 }
 

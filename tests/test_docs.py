@@ -209,6 +209,7 @@ def test_generated_parts_are_up_to_date() -> None:
         "cli.md",
         "fields.md",
         "filters.md",
+        "lab.md",
         "limitations.md",
         "verdicts.md",
     }

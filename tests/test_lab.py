@@ -90,7 +90,7 @@ def test_cause_on_a_tier_that_lacks_evidence() -> None:
 def test_named_keeps_the_order_and_refuses_what_does_not_exist() -> None:
     assert [scenario.name for scenario in named(["udp_ok", "tcp_ok"])] == ["tcp_ok", "udp_ok"]
     assert named() == SCENARIOS
-    with pytest.raises(UsageError, match="no scenario 'tcp_perhaps'\n  there are: already, bad_fd, "):
+    with pytest.raises(UsageError, match="no scenario 'tcp_perhaps'\n  there are: alg_con, already, "):
         named(["tcp_ok", "tcp_perhaps"])
 
 

@@ -20,7 +20,6 @@ from callout.errors import CalloutError
 from callout.lab import Scenario
 from callout.lab.child import Child, spawn
 from callout.lab.report import Arranged, Attempt
-from callout.lab.runner import COMM
 from callout.lab.seen import Seen
 from callout.narrowing import Narrowing
 from callout.pattern import Patterns
@@ -117,8 +116,8 @@ def traced(
     with ExitStack() as stack:
         group = stack.enter_context(grouped(child.pid))
         stack.callback(child.close)
-        comms = None if group else frozenset({COMM})  # in a cgroup of its own all is the laboratory's
-        yield Trace(stack.enter_context(KernelSource(Narrowing(comms=comms, cgroup=group), tier)), each)
+        # without a cgroup all of this host is seen, and the rows are told apart by thread and destination
+        yield Trace(stack.enter_context(KernelSource(Narrowing(cgroup=group), tier)), each)
 
 
 def expected_rows(scenarios: Sequence[Scenario], tier: str) -> int:
@@ -142,12 +141,10 @@ def run(
     CalloutError.
     """
     with spawn([scenario.name for scenario in scenarios]) as child:
-        impossible = {report.scenario: report.reason for report in child.impossible}
-        shown = [scenario for scenario in scenarios if scenario.name not in impossible]
         if untraced:
             child.release()
             told = child.told()
-            return Run(Seen(attempts_of(told)), told, impossible, untraced)
+            return Run(Seen(attempts_of(told)), told, impossible_in(child), untraced)
         with traced(child, tier, each) as trace:
             told = []
             failure: list[CalloutError] = []
@@ -159,8 +156,15 @@ def run(
             reader.join()
             if failure:
                 raise failure[0]
+            impossible = impossible_in(child)
+            shown = [scenario for scenario in scenarios if scenario.name not in impossible]
             trace.settle(expected_rows(shown, trace.tier), patience)
             return Run(Seen(attempts_of(told), trace.rows, trace.tier), told, impossible, "")
+
+
+def impossible_in(child: Child) -> dict[str, str]:
+    """What a child could not run, and why."""
+    return {report.scenario: report.reason for report in child.impossible}
 
 
 def read(child: Child, told: list[Attempt | Arranged], failure: list[CalloutError]) -> None:

@@ -7,9 +7,10 @@ import os
 import pytest
 
 from callout import laboratory
-from callout.lab import SCENARIOS, Scenario, demo
+from callout.lab import SCENARIOS, Scenario, demo, snippet
 from callout.lab.known import reason
 from callout.lab.runner import COMM
+from callout.reference.tables import patterns
 
 from .watch import PATIENCE, TIER
 
@@ -34,9 +35,32 @@ def test_scenario(run: laboratory.Run, scenario: Scenario, request: pytest.Fixtu
 
 
 def test_no_row_too_many(run: laboratory.Run) -> None:
-    """One row for each attempt that can be seen; what cannot be seen has none."""
+    """Every row of the laboratory's own belongs to an attempt."""
     shown = [scenario for scenario in CHOSEN if scenario.name not in run.impossible]
     made = [shown for scenario in shown for shown in run.seen.of(scenario) if not shown.attempt.command]
     rows = [row for row in run.seen.rows.values() if row["process.name"] == COMM]
-    assert len(rows) == sum(shown.visible for shown in made)
+    assert len(rows) == sum(shown.row is not None for shown in made)
     assert os.getpid() not in {row["process.pid"] for row in run.seen.rows.values()}
+
+
+def test_every_habit_of_clients_occurs(run: laboratory.Run) -> None:
+    if CHOSEN is not SCENARIOS:
+        pytest.skip("needs all scenarios")
+    if needed := {"client_curl", "client_eyeballs", "client_psql", "client_redis", "udp_probe"} & set(
+        run.impossible
+    ):
+        pytest.skip(f"not possible here: {needed}")
+    assert {row.get("connect.pattern") for row in run.seen.rows.values()} >= set(patterns())
+
+
+def test_families_and_ways_in_are_as_listed(run: laboratory.Run) -> None:
+    wrong = []
+    for scenario in CHOSEN:
+        if scenario.name in run.impossible:
+            continue
+        made = [shown.attempt for shown in run.seen.of(scenario)]
+        families = tuple(dict.fromkeys(filter(None, map(snippet.family_name, made))))
+        entries = tuple(dict.fromkeys(attempt.call for attempt in made if not attempt.command))
+        if families != scenario.address_families or entries not in (scenario.entries, ()):
+            wrong.append((scenario.name, families, entries))
+    assert wrong == []

@@ -10,6 +10,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from callout.cause import meanings
@@ -19,6 +20,7 @@ from callout.verdict import VERDICTS, errno_name
 
 if TYPE_CHECKING:
     from callout.laboratory import Run
+    from callout.reference import Outcome
 
 BROKEN = ("differs", "mended")  # results that are not as this program says they are
 
@@ -90,6 +92,7 @@ def attempt(shown: Shown, run: Run) -> dict[str, Any]:
         "row": nested(shown.row),
         "later": [nested(row) for row in shown.late],
         "why": why(shown),
+        "remedy": remedy(shown) or None,
     }
 
 
@@ -115,6 +118,28 @@ def why(shown: Shown) -> str:
         claims = (shown.expected, *([shown.expected.late] if shown.expected.late else []))
         pairs = [(claim.verdict, claim.cause) for claim in claims]
     return "; later: ".join(meanings()[cause] if cause else VERDICTS[verdict] for verdict, cause in pairs)
+
+
+@cache
+def outcomes() -> dict[str, list[Outcome]]:
+    """What the reference states with a remedy, by the scenarios that show it."""
+    from callout.cli.explain import whole
+
+    found: dict[str, list[Outcome]] = {}
+    for outcome in whole().outcomes:
+        for name in outcome.scenarios if outcome.remedy else ():
+            found.setdefault(name, []).append(outcome)
+    return found
+
+
+def remedy(shown: Shown) -> str:
+    """What to do about a failure, in the words of the reference; empty where it has none."""
+    claims = (shown.expected, *([shown.expected.late] if shown.expected.late else []))
+    ends = {(claim.verdict, claim.errno or "") for claim in claims}
+    told = [
+        one.remedy for one in outcomes().get(shown.attempt.scenario, ()) if (one.verdict, one.errno) in ends
+    ]
+    return "; ".join(dict.fromkeys(told))
 
 
 def arranged(scenario: Scenario, told: Sequence[str]) -> list[str]:

@@ -115,6 +115,9 @@ class Screen:
             yield from self.labelled("callout", ["no row: this tier of programs does not see it"])
         why = lab_data.why(shown)
         yield from self.labelled("why", wrapped(f"{why[:1].upper()}{why[1:]}.", self.width - LABEL))
+        if remedy := lab_data.remedy(shown):
+            told = wrapped(f"{remedy[:1].upper()}{remedy[1:]}.", self.width - LABEL)
+            yield from self.labelled("remedy", told)
 
     def row(self, row: Mapping[str, Any]) -> list[str]:
         """A row as `callout trace` prints it."""

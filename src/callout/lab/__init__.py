@@ -15,8 +15,12 @@ from callout.errors import UsageError
 from callout.lab import (
     again,
     arguments,
+    attacks,
+    clients,
     denials,
     dropped,
+    entries,
+    families,
     fastopen,
     firewall,
     icmp,
@@ -35,7 +39,7 @@ from callout.lab import (
 )
 from callout.lab.scenario import Expected, Scenario
 
-__all__ = ["SCENARIOS", "Expected", "Scenario", "demo", "named"]
+__all__ = ["SCENARIOS", "TOPICS", "Expected", "Scenario", "demo", "named"]
 
 SCENARIOS: tuple[Scenario, ...] = (
     *tcp.SCENARIOS,
@@ -57,7 +61,37 @@ SCENARIOS: tuple[Scenario, ...] = (
     *remote.SCENARIOS,
     *icmp.SCENARIOS,
     *denials.SCENARIOS,
+    *families.SCENARIOS,
+    *entries.SCENARIOS,
+    *clients.SCENARIOS,
+    *attacks.SCENARIOS,
 )
+
+
+# Kinds of scenarios, in the order of SCENARIOS
+TOPICS = {
+    "tcp": "TCP over loopback",
+    "ipv6": "IPv6 and mapped addresses",
+    "again": "A socket that is called from twice",
+    "waiting": "Callers that wait, and signals",
+    "sharing": "One socket in several hands",
+    "fastopen": "TCP Fast Open",
+    "mptcp": "Multipath TCP",
+    "limits": "What runs out, and what is taken",
+    "udp": "UDP",
+    "unix": "Unix sockets",
+    "other": "Other families and protocols",
+    "families": "Families without connect",
+    "arguments": "Mistakes of the caller",
+    "routing": "What the routing table decides",
+    "firewall": "This host's firewall",
+    "remote": "What comes back from another host",
+    "dropped": "What drops packets",
+    "denials": "Policies: seccomp, Landlock, cgroup programs",
+    "entries": "Ways into the kernel apart from connect(2)",
+    "clients": "What common clients do",
+    "attacks": "What attackers do",
+}
 
 
 def demo() -> tuple[Scenario, ...]:

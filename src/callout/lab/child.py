@@ -79,6 +79,8 @@ class Child:
         for report in self.reports():
             if isinstance(report, Failed):
                 raise CalloutError(f"the scenario {report.scenario} broke off", report.reason)
+            if isinstance(report, Impossible):  # one that found so when it was tried
+                self.impossible.append(report)
             yield report
 
     def close(self) -> None:

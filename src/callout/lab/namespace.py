@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable
 
 from callout.errors import NotPermittedError
-from callout.lab import libc, needs, router
+from callout.lab import families, libc, needs, router
 from callout.lab.scenario import Scenario
 from callout.lab.tools import PACKAGES, feed, located
 
@@ -164,4 +164,5 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "tmpfs": files,
     "router": router.build,
     **needs.PROBES,
+    **families.PROBES,
 }

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable
 
-from callout.lab import cgroup, landlock, libc, process
+from callout.lab import cgroup, landlock, libc, process, tools
 
 IPPROTO_MPTCP = 262  # include/uapi/linux/in.h
 
@@ -102,6 +102,23 @@ def cgroups() -> str | None:
     return None
 
 
+PACKAGES = {  # Debian's, of programs that scenarios start
+    "bash": "bash", "perl": "perl-base", "gawk": "gawk", "nc.traditional": "netcat-traditional",
+    "nc.openbsd": "netcat-openbsd", "ncat": "ncat", "socat": "socat", "getent": "libc-bin", "curl": "curl",
+    "wget": "wget",
+}  # fmt: skip
+
+
+def installed(program: str) -> Callable[[], str | None]:
+    """A probe for a program: need ``program:NAME``."""
+
+    def probe() -> str | None:
+        found = tools.located(program)
+        return None if found else f"{program} is not installed (apt install {PACKAGES[program]})"
+
+    return probe
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "users": users,
     "numbers": numbers,
@@ -115,4 +132,5 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "landlock": landlock_net,
     "landlock_scope": landlock_scope,
     "cgroup": cgroups,
+    **{f"program:{name}": installed(name) for name in PACKAGES},
 }

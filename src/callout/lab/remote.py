@@ -113,5 +113,6 @@ SCENARIOS = (
     Scenario(
         "far6_soft", "remote", "ICMPv6 address unreachable, non-blocking", not_waiting6,
         (later("unreachable", "EHOSTUNREACH", "icmp_host_unreachable", BLIND),), needs=("ipv6", "router"), slow=True,
+        address_families=("AF_INET6",),
     ),
 )  # fmt: skip

@@ -17,6 +17,7 @@ from callout.lab import libc, named, process
 from callout.lab.namespace import enter, enter_alone
 from callout.lab.report import Failed, Impossible, Ready, Refused, send
 from callout.lab.scenario import Scenario
+from callout.lab.ways.base import NotHere
 from callout.lab.world import World
 
 COMM = "callout-demo"
@@ -55,6 +56,8 @@ def perform_all(scenarios: Sequence[Scenario], report_fd: int, gate: int | None 
     def perform(scenario: Scenario) -> None:
         try:
             scenario.act(World(scenario.name, report_fd, gate))
+        except NotHere as reason:
+            send(report_fd, Impossible(scenario.name, f"not possible here: {reason}"))
         except Exception:
             broken.append(scenario.name)
             send(report_fd, Failed(scenario.name, traceback.format_exc()))
@@ -64,6 +67,8 @@ def perform_all(scenarios: Sequence[Scenario], report_fd: int, gate: int | None 
             if scenario.alone:
                 enter_alone()
             scenario.act(World(scenario.name, report_fd, gate))
+        except NotHere as reason:
+            send(report_fd, Impossible(scenario.name, f"not possible here: {reason}"))
         except Exception:
             send(report_fd, Failed(scenario.name, traceback.format_exc()))
             os._exit(1)

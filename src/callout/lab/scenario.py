@@ -31,6 +31,8 @@ class Expected:
     ``without`` has the cause by the name of such a tier. ``seen_by`` names the tiers that can see the
     attempt at all (None: all). ``fields`` are further fields of its row, None for one that must be absent.
     ``late`` is a second row of the same attempt, for an error that comes to a socket without a connection.
+    ``lenient``: what a tier sees of it is a matter of its programs, which `callout doctor --selftest` checks: the row
+    may be absent, and may lack fields, but has to be right in what it says.
     """
 
     verdict: str
@@ -41,6 +43,7 @@ class Expected:
     seen_by: tuple[str, ...] | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
     late: Expected | None = None
+    lenient: bool = False
 
     def cause_on(self, tier: str) -> str | None:
         """The cause that a tier of programs can tell."""

@@ -141,8 +141,8 @@ def strace(attempt: Attempt) -> str:
         "sendmsg_fastopen": "sendmsg({fd}, {{msg_name={text}, msg_namelen={length}, ...}}, MSG_FASTOPEN)",
     }.get(attempt.call, "connect({fd}, {text}, {length})")
     line = shape.format(fd=attempt.fd, text=text, length=attempt.addrlen)
-    if attempt.call in ("io_uring", "kernel"):
-        return ""  # strace sees no call
+    if attempt.call in ("io_uring", "kernel", "sctp_connectx"):
+        return ""  # strace sees no call, or another one
     return f"{line} = {outcome(attempt)}"
 
 
@@ -151,11 +151,28 @@ def outcome(attempt: Attempt) -> str:
     if attempt.call.startswith("send"):
         number = getattr(errno, attempt.error) if attempt.error else 0
         return f"-1 {attempt.error} ({os.strerror(number)})" if number else "1"
+    if attempt.return_ is None and attempt.call != "connect":
+        return f"-1 {attempt.error}" if attempt.error else "0"
     if attempt.return_ is None:
         return "?"
     if attempt.return_ >= 0:
         return str(attempt.return_)
     return f"-1 {errno_name(-attempt.return_)} ({os.strerror(-attempt.return_)})"
+
+
+def family_name(attempt: Attempt) -> str:
+    """The family of an attempt's socket, or of its address where there is no socket; empty where there is neither."""
+    number = (
+        whole(attempt.socket, "domain")
+        if "domain" in attempt.socket
+        else family(bytes.fromhex(attempt.sockaddr))
+    )
+    if number == 43:
+        return "AF_SMC"  # younger than Python's names
+    try:
+        return socket.AddressFamily(number).name
+    except ValueError:
+        return {15: "AF_KEY", 38: "AF_ALG", 41: "AF_KCM", 44: "AF_XDP"}.get(number, "")
 
 
 def whole(facts: Mapping[str, object], name: str) -> int:

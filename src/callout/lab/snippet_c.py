@@ -211,7 +211,14 @@ def uring(call: Call, peer: str, size: str) -> list[str]:
     ]
 
 
+def connectx(call: Call, peer: str, size: str) -> list[str]:
+    """The socket option of SCTP."""
+    text = f"setsockopt({call.caller}, IPPROTO_SCTP, 110, &{peer}, {size})"
+    return ["/* 110: SCTP_SOCKOPT_CONNECTX */", said(text, call.result, "setsockopt")]
+
+
 ENTRIES = {
+    "sctp_connectx": connectx,
     "sendto": sendto,
     "sendto_fastopen": sendto,
     "sendmsg": sendmsg,

@@ -42,6 +42,8 @@ NOT_IN_PYTHON = {
     "io_uring": "Python's library has no io_uring",
     "connect_ia32": "a 64-bit Python makes no calls of the i386 table",
     "socketcall": "a 64-bit Python makes no calls of the i386 table",
+    "connect_x32": "a 64-bit Python makes no calls of the x32 table",
+    "sctp_connectx": "Python's library knows no sctp_connectx(3)",
     "kernel": "the kernel itself connects, inside mount(2)",
 }
 

@@ -95,6 +95,10 @@ class World:
         """Reports something that was put in place, so that whoever watches can tell."""
         send(self.fd, Arranged(self.name, what))
 
+    def report(self, attempt: Attempt) -> None:
+        """Reports an attempt that was made some other way, as it is."""
+        send(self.fd, attempt)
+
     def tell(self, attempt: Attempt, error: int = 0) -> None:
         """Reports an attempt with the error that the application got in the end; 0 for none."""
         send(self.fd, replace(attempt, error=errno_name(error) if error else None))
