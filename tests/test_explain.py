@@ -118,7 +118,7 @@ What happens
         To do: ss -ltn shows who listens where; a service on 127.0.0.1 does not
         answer on other addresses.
         shown by tcp_refused, tcp6_refused, tcp_any_port0, v6_flow,
-        v6_mapped_refused, tcp_retry, mptcp_refused
+        v6_mapped_refused, tcp_retry, mptcp_refused, way_kernel
 
 See also
 
