@@ -209,6 +209,18 @@ ok    socket_drop                 tp_btf/kfree_skb loaded; gives: whether this
 ok    leftover_calls              iter/task loaded; gives: calls that are still
                                   blocked when a trace ends
 
+processes: who made an attempt
+ok    process_look                iter/task loaded; gives: processes that began
+                                  before the trace
+ok    process_fork                tp_btf/sched_process_fork loaded; gives:
+                                  processes that call without an exec of their
+                                  own
+ok    process_exec                tp_btf/sched_process_exec loaded; gives:
+                                  executable and arguments, also of what lives a
+                                  moment
+ok    process_exit                tp_btf/sched_process_exit loaded; gives: which
+                                  processes can be forgotten
+
 names of destinations
 ok    names_received              cgroup_skb/ingress loaded; gives: answers to
                                   DNS queries: names of destinations

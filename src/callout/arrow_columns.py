@@ -1,7 +1,7 @@
 r"""Batches to Arrow: schemas, and columns converted whole, never row by row.
 
 Rule of this file: nothing is lost on the way, and nothing is done per row that is the same in every row. Text
-is dictionary-encoded just as ``Coded`` is. Objects and long lists become JSON text (field metadata ``callout.type``:
+is dictionary-encoded just as ``Coded`` is. Objects become JSON text (field metadata ``callout.type``:
 ``json``); what has no column of its own travels in one last column of that kind, ``extra``. Arrow text is
 UTF-8, text of the kernel is not: a byte that is not UTF-8 becomes NUL and two hexadecimal digits, any other
 lone surrogate NUL, ``u`` and four, and a NUL that would read as one of them is itself written ``\0`` ``00``.
@@ -37,7 +37,7 @@ FEW = frozenset(
         "connect.cause", "connect.pattern",
     }
 )  # fmt: skip
-# Lists that are written as such. Others are JSON text: Arrow repeats a list in each row, text stands once.
+# Lists that are streamed as such. Others are JSON text there: Arrow repeats a list in each row, text stands once.
 SHORT = frozenset({"event.category", "event.type"})
 KEPT = 8192  # rows of a constant column that are made at once, and then used by many batches
 CONSTANTS = 256  # of them are kept
@@ -85,9 +85,8 @@ def arrow_schema() -> pyarrow.Schema:
     }
     fields = []
     for f in FIELDS.values():
-        as_text = f.type in ("object", "list") or (f.type == "text_list" and f.name not in SHORT)
-        metadata = {"callout.type": "json" if as_text else f.type, "callout.doc": f.doc}
-        kind = text if as_text else pa.uint64() if f.name in UNSIGNED else types.get(f.type, text)
+        metadata = {"callout.type": "json" if f.type in ("object", "list") else f.type, "callout.doc": f.doc}
+        kind = pa.uint64() if f.name in UNSIGNED else types.get(f.type, text)
         fields.append(
             pa.field(f.name, kind, metadata=metadata | ({"callout.unit": f.unit} if f.unit else {}))
         )
@@ -114,6 +113,8 @@ def schema_for(batch: Batch) -> pyarrow.Schema:
     fields = []
     for name in [name for name in batch.names if name in FIELDS] + [EXTRA]:
         f = whole.field(name)
+        if pa.types.is_list(f.type) and name not in SHORT:
+            f = f.with_type(whole.field(EXTRA).type).with_metadata({**f.metadata, b"callout.type": b"json"})
         if pa.types.is_dictionary(f.type):
             f = f.with_type(pa.dictionary(pa.int8() if name in FEW else pa.int16(), pa.string()))
         elif FIELDS[name].type == "int" and isinstance(column := batch.column(name), Plain):

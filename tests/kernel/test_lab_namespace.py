@@ -86,9 +86,10 @@ def test_attempts_end_as_expected(scenario: Scenario, run: Callable[[], list[Rep
     if mine and isinstance(mine[0], Impossible):
         pytest.skip(mine[0].reason)
     made = sorted((report for report in mine if isinstance(report, Attempt)), key=lambda made: made.time)
-    assert [(attempt.return_, attempt.error) for attempt in made] == [
-        (expected.return_, expected.errno) for expected in scenario.expected
-    ], mine
+    assert len(made) == len(scenario.expected), mine
+    for attempt, expected in zip(made, scenario.expected, strict=True):
+        if not attempt.command:  # what came of the call of another program, only a tracer sees
+            assert (attempt.return_, attempt.error) == (expected.return_, expected.errno), mine
     assert len(made) == len(mine)
 
 

@@ -12,6 +12,7 @@ from callout.capture.tiers import (
     LEFTOVER,
     NAMES,
     PACKET_TAX_NS,
+    PROCESSES,
     SOCKET_PROGRAMS,
     TIERS,
     Program,
@@ -90,6 +91,13 @@ def sockets(facts: Facts) -> Iterator[Check]:
         state: State = "ok" if works(program, facts) else lost
         homeless = state != "ok" and program.hook.startswith("cgroup/") and facts.host.cgroup2 is None
         yield Check(f"socket.{program.name}", state, told(program, facts), HIERARCHY if homeless else "")
+
+
+def processes(facts: Facts) -> Iterator[Check]:
+    """The programs that tell what processes run."""
+    for program in PROCESSES:
+        state: State = "ok" if works(program, facts) else "warn"
+        yield Check(f"entity.{program.name}", state, told(program, facts))
 
 
 def names(facts: Facts) -> Iterator[Check]:

@@ -38,6 +38,7 @@ GROUPS: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     system.host,
     coverage.tiers,
     coverage.sockets,
+    coverage.processes,
     coverage.names,
     coverage.paths,
 )

@@ -18,6 +18,7 @@ HEADINGS = {
     "host": "this host",
     "tier": "entry of the call: tiers of programs, best first",
     "socket": "after the call: programs that follow the socket",
+    "entity": "processes: who made an attempt",
     "name": "names of destinations",
     "path": "ways out, and what observes them here",
     "way": "ways out, each taken once",
