@@ -172,7 +172,8 @@ def test_a_recording_brings_everything_back(tmp_path: Path, burst: Path, port: i
     """Lists and all: what Parquet and Arrow keep is what NDJSON says."""
     pytest.importorskip("pyarrow")
     with traced(tmp_path, "-v", "-o", "arrow", f"destination.port = {port}") as tracer:
-        subprocess.run([str(burst), str(port), "7"], timeout=PATIENCE, check=True)
+        # in a session of its own: whatever runs the tests may never have called setsid(2), its session is 0
+        subprocess.run([str(burst), str(port), "7"], timeout=PATIENCE, check=True, start_new_session=True)
         tracer.send_signal(2)
         arrow = tracer.communicate(timeout=PATIENCE)[0]
     recorded = tmp_path / "rows"
@@ -189,7 +190,7 @@ def test_a_recording_brings_everything_back(tmp_path: Path, burst: Path, port: i
     process, connect = row["process"], row["connect"]
     assert process["args"] == [str(burst), str(port), "7"]
     assert process["ancestors"][0]["pid"] == os.getpid()
-    assert process["session_leader"]["pid"] == os.getsid(0)
+    assert process["session_leader"]["pid"] == process["pid"]
     assert connect["executable"]["inode"] == burst.stat().st_ino
     for kind in ("net", "pid", "mnt", "user"):
         assert connect["namespace"][kind] == os.stat(f"/proc/self/ns/{kind}").st_ino
@@ -250,14 +251,17 @@ def test_hashes_on_request(tmp_path: Path, burst: Path, port: int) -> None:
 
 
 def test_filters_on_all_of_it(tmp_path: Path, burst: Path, port: int) -> None:
-    wanted = (
-        f'proc.exepath = "{burst}" and proc.cmdline contains "odd one" and proc.pname = burst '
-        f'and proc.aname[2] startswith p and proc.sid = {os.getsid(0)} and user.name = "{_me()}" and '
-        "proc.is_exe_from_memfd = false and process.args intersects (3, 5, 6)"
-    )
-    with traced(tmp_path, "-o", "ndjson", wanted) as tracer:
-        subprocess.run([str(burst), str(port), "8", "2", "0"], timeout=PATIENCE, check=True)
-        rows, _ = finish(tracer)
+    command = ["sh", "-c", 'read go; exec "$@"', "sh", str(burst), str(port), "8", "2", "0"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as leader:
+        wanted = (
+            f'proc.exepath = "{burst}" and proc.cmdline contains "odd one" and proc.pname = burst '
+            f'and proc.aname[2] startswith p and proc.sid = {leader.pid} and user.name = "{_me()}" and '
+            "proc.is_exe_from_memfd = false and process.args intersects (3, 5, 6)"
+        )
+        with traced(tmp_path, "-o", "ndjson", wanted) as tracer:
+            leader.communicate(b"go\n", timeout=PATIENCE)
+            assert leader.returncode == 0
+            rows, _ = finish(tracer)
     assert sorted(row["process"]["args"][2] for row in rows) == ["3", "5"]
 
 

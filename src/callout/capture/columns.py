@@ -140,9 +140,10 @@ class Columns:
 
     def __init__(self, decoder: Decoder, kinds: Kinds) -> None:
         self.d = decoder
-        self.kinds, self.own, self._codes = kinds, kinds.own, kinds.codes
+        self.own, self._codes = kinds.own, kinds.codes
         self.r = r = kinds.records
         self.offset = decoder.offset()
+        self._known = {} if kinds.codes is None else decoder.known(kinds, self.offset)
         self.a = Addresses(r, decoder.flags, decoder.copies)
         self.j = judging.Judging(
             r, decoder.flags, decoder.phases, decoder.deniers, decoder.drop_reason, decoder.watched
@@ -208,9 +209,8 @@ class Columns:
             "connect.lost_before": lambda: self._lost_before,
         }
         if self._codes is not None:
-            known = self.d.known(self.kinds, self.offset)
             for name in found.keys() - OWN:
-                found[name] = self.spread(name, found[name], known)
+                found[name] = self.spread(name, found[name])
         return found
 
     def keys(self) -> dict[str, Callable[[], Column]]:
@@ -234,21 +234,18 @@ class Columns:
             "cgroup": lambda: coded(r["cgroup"], int),
         }
         if self._codes is not None:
-            known = self.d.known(self.kinds, self.offset)
-            found = {name: self.spread(f"key {name}", found[name], known) for name in found}
+            found = {name: self.spread(f"key {name}", found[name]) for name in found}
         return {**found, "began": lambda: Plain(self.own["began"].astype(np.int64))}
 
-    def spread(
-        self, name: str, source: Callable[[], Column], known: dict[str, Column]
-    ) -> Callable[[], Column]:
+    def spread(self, name: str, source: Callable[[], Column]) -> Callable[[], Column]:
         """A column of all records from that of one of each kind, which may be known."""
         assert self._codes is not None
         codes = self._codes
 
         def column() -> Column:
-            few = known.get(name)
+            few = self._known.get(name)
             if few is None:
-                few = known[name] = source()
+                few = self._known[name] = source()
             return spread(few, codes)
 
         return column

@@ -17,6 +17,7 @@ import numpy as np
 from callout.batch import Array
 from callout.btf import Btf
 from callout.enrich.images import Image, Reader, Spaces
+from callout.enrich.kept import kept
 
 UNKNOWN = -1  # number of an image
 
@@ -182,9 +183,7 @@ class Entities:
             place = (*key, number)
             known = self._images.get(place)
             if known is None and place in self._records:
-                known = self._images[place] = self._reader.image(*self._records[place])
-                if len(self._images) > READ:
-                    self._images.popitem(last=False)
+                known = kept(self._images, place, self._reader.image(*self._records[place]), READ)
             if known is not None:
                 return known
             life = self._lives.get(key)

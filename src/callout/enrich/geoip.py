@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from callout.enrich.kept import kept
 from callout.enrich.ranges import plain
 from callout.errors import InputError, UsageError
 
@@ -62,9 +63,7 @@ class Databases:
         """What is known about an address; nothing for what is no address."""
         found = self._known.get(address)
         if found is None:
-            found = self._known[address] = self._asked(address)
-            if len(self._known) > KEPT:
-                self._known.popitem(last=False)
+            found = kept(self._known, address, self._asked(address), KEPT)
         return found
 
     def _asked(self, address: str) -> Spot:

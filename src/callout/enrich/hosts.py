@@ -5,35 +5,30 @@ root only, must be a plain file of a bearable size, and is read by a thread that
 again when they changed, and looked at again after a while. Loopback addresses have no name here: many a blocklist
 gives them thousands.
 
-Sources: hosts(5), openat2(2), proc_pid_root(5), namespaces(7).
+Sources: hosts(5), proc_pid_root(5), namespaces(7).
 """
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
 import os
 import queue
-import stat
-import struct
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from callout.dns import hostname
+from callout.enrich.inside import open_inside
+from callout.enrich.kept import kept
 
-OPENAT2, RESOLVE_IN_ROOT = 437, 0x10  # the same number on all machines; include/uapi/linux/openat2.h
 SIZE = 1 << 20  # bytes of a file that is read
 AGAIN = 2.0  # seconds after which a file is looked at again
 PATIENCE = 0.05  # seconds that a look may take
 STUCK = 4  # threads that may hang
 PROCESSES, PLACES, FILES = 4096, 1024, 64  # kept: processes, roots, and different files
 NO_NAMES: dict[str, str] = {}
-K = TypeVar("K")
-V = TypeVar("V")
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Root(NamedTuple):
@@ -105,39 +100,21 @@ class Hosts:
         return contents.names
 
 
-def kept(table: OrderedDict[K, V], key: K, value: V, room: int) -> None:
-    """Adds an entry; the one that was added first gives way."""
-    table[key] = value
-    table.move_to_end(key)
-    if len(table) > room:
-        table.popitem(last=False)
-
-
 def read(pid: int, known: Mapping[tuple[int, ...], dict[str, str]]) -> Contents | None:
     """The hosts file that a process sees, if it is one; ``known`` files are not read again."""
     try:
-        place = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        file = open_inside(pid, "/etc/hosts")
     except OSError:
         return None
-    try:
-        file = find_below(place, b"etc/hosts")
-    except OSError:
-        return None
-    finally:
-        os.close(place)
-    try:
+    with open(file, "rb") as content:
         found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > SIZE:
-            return None  # to open a device might do something
         key = found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
-        if key in known:
-            return Contents(key, known[key])
-        with open(f"/proc/self/fd/{file}", "rb") as content:
-            return Contents(key, parse(content.read(SIZE)))
-    except OSError:
-        return None
-    finally:
-        os.close(file)
+        if found.st_size > SIZE:
+            return None
+        try:
+            return Contents(key, known[key] if key in known else parse(content.read(SIZE)))
+        except OSError:
+            return None
 
 
 def root_of(pid: str) -> Root | None:
@@ -146,16 +123,6 @@ def root_of(pid: str) -> Root | None:
         return Root(os.readlink(f"/proc/{pid}/ns/mnt"), os.readlink(f"/proc/{pid}/root"))
     except OSError:
         return None
-
-
-def find_below(place: int, path: bytes) -> int:
-    """Finds a file (O_PATH) as if the directory ``place`` were the root, also for symbolic links. Raises OSError."""
-    how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT)
-    file: int = _libc.syscall(OPENAT2, place, path, how, len(how))
-    if file < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return file
 
 
 def parse(content: bytes) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Files of another process, as it sees them: through /proc/PID/root, where its root is.
 
 Rule of this file: what is there was put there by others. A link leads nowhere outside (RESOLVE_IN_ROOT,
-openat2(2)), a pipe is not waited for, and no more is read than asked for.
+openat2(2)), what is no plain file is found but never opened (a device might do something, a pipe wait), and no more is
+read than asked for.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ def open_inside(pid: int, path: str) -> int:
     """A descriptor for reading a plain file of a process. Raises OSError."""
     root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        how = struct.pack(
-            "QQQ", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-        )
-        fd: int = _libc.syscall(
+        how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        found: int = _libc.syscall(
             ctypes.c_long(SYS_OPENAT2), ctypes.c_int(root), os.fsencode(path), how, ctypes.c_size_t(len(how))
         )
     finally:
         os.close(root)
-    if fd < 0:
+    if found < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), path)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "not a plain file", path)
-    return fd
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", path)
+        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(found)
 
 
 def read_inside(pid: int, path: str, most: int = 1 << 20) -> bytes:

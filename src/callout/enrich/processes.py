@@ -20,6 +20,7 @@ from callout.enrich.capabilities import names
 from callout.enrich.entities import Ancestor, Entities, Entity, Key, same
 from callout.enrich.hashes import Hashes
 from callout.enrich.images import Image
+from callout.enrich.kept import kept
 from callout.enrich.users import Names, Users
 from callout.schema import FIELDS
 
@@ -153,9 +154,7 @@ class Processes:
             who = self._read(entity)
             if entity.image is None:
                 return who  # it may yet be found
-            self._known[key] = who
-            while len(self._known) > KNOWN:
-                self._known.popitem(last=False)
+            kept(self._known, key, who, KNOWN)
         if not who.on_host and who.image is not None:
             who = who._replace(names=self._users.names(who.image, self._open(who.doors)))
         return who

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 
 from callout.enrich.container import Container, merged
+from callout.enrich.kept import kept
 from callout.enrich.runtimes import Unanswered
 from callout.enrich.runtimes.sources import Question, Source
 
@@ -113,10 +114,7 @@ class Registry:
     def learn(self, container: Container) -> None:
         """Keeps what was said about a container."""
         with self._lock:
-            self._known[container.id] = merged(self._known.get(container.id), container)
-            self._known.move_to_end(container.id)
-            if len(self._known) > KEPT:
-                self._known.popitem(last=False)
+            kept(self._known, container.id, merged(self._known.get(container.id), container), KEPT)
             self.changes += 1
 
     def settle(self, seconds: float) -> bool:

@@ -22,6 +22,7 @@ from callout.enrich.aside import Aside
 from callout.enrich.entities import Key, same
 from callout.enrich.images import Image
 from callout.enrich.inside import read_inside
+from callout.enrich.kept import kept
 
 KEPT = 60  # seconds that a container's database is believed
 ROOTS = 256  # of which databases are kept
@@ -71,10 +72,7 @@ class Users:
             if ready:
                 self._aside.forget(asked)
             if found is not None:
-                self._known[place] = time.monotonic(), found
-                self._known.move_to_end(place)
-                while len(self._known) > ROOTS:
-                    self._known.popitem(last=False)
+                kept(self._known, place, (time.monotonic(), found), ROOTS)
                 return found  # type: ignore[no-any-return]
         return known[1] if known else None
 

@@ -15,11 +15,12 @@ from callout import computed
 from callout.errors import NotPermittedError
 from callout.host import firewall, netns, options, paths, policy, routes, settings, sockets
 from callout.ruleset import Decision, Packet, decide
-from callout.story.model import Look, Row
+from callout.story.model import Look, Row, Says
 from callout.story.weigh import cause_of
 
 INTERNET = ("AF_INET", "AF_INET6")
 Finder = Callable[[Row], Iterator[Look]]
+NEIGHBOUR: dict[str | None, Says] = {"neighbour_failed": "supports", "syn_unanswered": "against"}  # by cause
 
 
 def looks(row: Row, path: str | None = None) -> tuple[Look, ...]:
@@ -97,6 +98,11 @@ def destination(row: Row) -> tuple[str, int] | None:
     return str(mapped or plain), int(port)
 
 
+def supporting(it_does: bool) -> Says:
+    """What a look says of the cause, when it cannot speak against it."""
+    return "supports" if it_does else "adds"
+
+
 def route(row: Row) -> Iterator[Look]:
     """The way to the destination."""
     place = destination(row)
@@ -105,14 +111,14 @@ def route(row: Row) -> Iterator[Look]:
     found = routes.lookup(place[0], row.get("user.effective.id", row.get("user.id")))
     cause, error = cause_of(row), row.get("connect.errno")
     if found.error:
-        told = "supports" if cause in ("no_route", "route_prohibits") and error == found.error else "adds"
+        told = supporting(cause in ("no_route", "route_prohibits") and error == found.error)
         rather = "route_prohibits" if cause == "unknown" and found.error == error == "EACCES" else None
-        yield Look("route", told, found.text(), "netlink", rather)  # type: ignore[arg-type]
+        yield Look("route", told, found.text(), "netlink", rather)
     elif cause == "rst_from_peer" and found.kind == "local":
         yield Look("route", "against", f"{place[0]} is this host's own", "netlink", "no_listener")
     elif cause in ("not_unicast", "broadcast_not_allowed"):
-        told = "supports" if found.kind in ("broadcast", "multicast") else "adds"
-        yield Look("route", told, f"to the kernel {place[0]} is {found.kind}", "netlink")  # type: ignore[arg-type]
+        told = supporting(found.kind in ("broadcast", "multicast"))
+        yield Look("route", told, f"to the kernel {place[0]} is {found.kind}", "netlink")
     elif cause == "no_route" and found.kind in ("broadcast", "multicast"):
         yield Look("route", "against", f"{place[0]} is a {found.kind} address: TCP cannot call it", "netlink")
     elif cause == "no_route":
@@ -142,10 +148,10 @@ def neighbour(row: Row) -> Iterator[Look]:
     elif found.state in ("failed", "incomplete"):
         text = f"the next hop {hop} on {found.device} did not answer ({found.state})"
         cause = cause_of(row)
-        told = {"neighbour_failed": "supports", "syn_unanswered": "against"}.get(cause, "adds")
+        told = NEIGHBOUR.get(cause, "adds")
         unsaid = cause == "unknown" and row.get("connect.errno") == "EHOSTUNREACH"
         rather = "neighbour_failed" if unsaid or told == "against" else None
-        yield Look("neighbour", told, text, "netlink", rather)  # type: ignore[arg-type]
+        yield Look("neighbour", told, text, "netlink", rather)
     else:
         link = f" at {found.link}" if found.link else ""
         yield Look(
@@ -169,13 +175,13 @@ def listener(row: Row) -> Iterator[Look]:
     mine = [one for one in found if one.hears(ip)]
     for one in mine:
         who = sockets.owner(one.inode) or "somebody"
-        told = "against" if cause_of(row) == "no_listener" else "adds"
+        told: Says = "against" if cause_of(row) == "no_listener" else "adds"
         full = ": its queue is full" if one.queued > one.backlog else ""
         text = f"{who} listens on {one.where}, {one.queued} of {one.backlog + 1} wait to be accepted{full}"
-        yield Look("listener", told, text, "sock_diag")  # type: ignore[arg-type]
+        yield Look("listener", told, text, "sock_diag")
     if not mine:
-        told = "supports" if cause_of(row) == "no_listener" else "adds"
-        yield Look("listener", told, f"no TCP socket listens on {ip} port {port} here", "sock_diag")  # type: ignore[arg-type]
+        told = supporting(cause_of(row) == "no_listener")
+        yield Look("listener", told, f"no TCP socket listens on {ip} port {port} here", "sock_diag")
         for one in found:
             who = sockets.owner(one.inode) or "somebody"
             yield Look("listener", "adds", f"{who} listens on {one.where} only", "sock_diag")
@@ -228,9 +234,9 @@ def rules(row: Row) -> Iterator[Look]:
     for rule in doubtful:
         yield Look("rules", "adds", f"this rule may match: {rule.place}: {rule.text}", source)
     if not refused and not doubtful and not found.missing:
-        told = "supports" if cause_of(row) in ("syn_unanswered", "rst_from_peer") else "adds"
+        told = supporting(cause_of(row) in ("syn_unanswered", "rst_from_peer"))
         text = f"no rule of this host drops or rejects it ({len(found.chains)} chains)"
-        yield Look("firewall", told, text, source)  # type: ignore[arg-type]
+        yield Look("firewall", told, text, source)
 
 
 def refusal(row: Row, hook: str, packet: Packet, decision: Decision, source: str) -> Look:
@@ -315,8 +321,8 @@ def file(row: Row) -> Iterator[Look]:
     uid = row.get("user.effective.id", row.get("user.id"))
     found = paths.look_at(name, pid, uid, row.get("group.id")) if pid else None
     if found is not None and found.refused:
-        told = "supports" if cause_of(row) == "unix_permission" else "adds"
-        yield Look("path", told, f"no permission for user {uid}: {found.refused}", "stat")  # type: ignore[arg-type]
+        told = supporting(cause_of(row) == "unix_permission")
+        yield Look("path", told, f"no permission for user {uid}: {found.refused}", "stat")
     elif found is not None:
         yield Look(
             "path",

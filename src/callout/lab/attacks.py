@@ -11,14 +11,12 @@ import shlex
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 from callout.lab import libc, process
 from callout.lab.address import inet, inet6, unix
 from callout.lab.namespace import RUN
 from callout.lab.outcomes import ASSOCIATED, ESTABLISHED, ESTABLISHED_LATER
-from callout.lab.report import Attempt
 from callout.lab.scenario import Expected, Scenario
 from callout.lab.shells import ANSWER, BIND, PROGRAMS, PYTHON
 from callout.lab.tools import located
@@ -84,20 +82,7 @@ def calling_home(name: str, summary: str) -> Callable[[World], None]:
             f"the peer listens on {'@callout-lab-relay' if name == 'rev_unix' else f'{HOST}:{PORTS[name]}'}"
         )
         shown = " ".join(map(shlex.quote, [os.path.basename(words[0]), *words[1:]]))
-        attempt = Attempt(
-            world.name,
-            0,
-            0,
-            -1,
-            address.hex(),
-            len(address),
-            None,
-            None,
-            time.time_ns(),
-            "connect",
-            command=shown,
-        )
-        world.wait(attempt)
+        attempt = world.by_program(address, shown)
         with server:
             program = subprocess.Popen(
                 words, env={"PATH": PATH, "HOME": "/"}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

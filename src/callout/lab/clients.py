@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 
 from callout.lab.address import UNSPEC, inet, inet6, unix
@@ -23,7 +22,6 @@ from callout.lab.outcomes import (
     REFUSED_LATER,
     failed,
 )
-from callout.lab.report import Attempt
 from callout.lab.scenario import Expected, Scenario
 from callout.lab.tools import located
 from callout.lab.world import World
@@ -178,19 +176,7 @@ def getent(world: World) -> None:
     """The program itself: getent ahosts."""
     words = [located("getent") or "getent", "ahosts", "localhost"]
     address = unix("/var/run/nscd/socket")
-    attempt = Attempt(
-        world.name,
-        0,
-        0,
-        -1,
-        address.hex(),
-        len(address),
-        None,
-        None,
-        time.time_ns(),
-        command="getent ahosts localhost",
-    )
-    world.wait(attempt)
+    attempt = world.by_program(address, "getent ahosts localhost")
     subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
     world.report(attempt)
 

@@ -91,6 +91,24 @@ class World:
             if not os.read(self.gate, 1):
                 os._exit(0)  # whoever watched is gone
 
+    def by_program(self, address: bytes, command: str) -> Attempt:
+        """Announces the attempt that another program is about to make, and waits for its turn. To be reported then."""
+        attempt = Attempt(
+            self.name,
+            0,
+            0,
+            -1,
+            address.hex(),
+            len(address),
+            None,
+            None,
+            time.time_ns(),
+            "connect",
+            command=command,
+        )
+        self.wait(attempt)
+        return attempt
+
     def arranged(self, what: str) -> None:
         """Reports something that was put in place, so that whoever watches can tell."""
         send(self.fd, Arranged(self.name, what))
