@@ -291,3 +291,37 @@ os.execv("/burst", ["/burst", "{port}", "4", "1", "0"])
         (4711, "shipper", "fleet"),
         (4711, None, None),
     }
+
+
+def test_a_file_system_that_never_answers_holds_up_nothing(tmp_path: Path, port: int) -> None:
+    """The user database and hosts file of a process may stand on one in user space (FUSE) that hangs."""
+    if not Path("/dev/fuse").exists():
+        pytest.skip("no /dev/fuse")
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    script = f"""
+import ctypes, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+server = os.open("/dev/fuse", os.O_RDWR)  # which nobody reads
+options = f"fd={{server}},rootmode=40000,user_id=0,group_id=0".encode()
+if libc.mount(b"hangs", {os.fsencode(root / "etc")!r}, b"fuse", 0, options):
+    sys.exit(os.strerror(ctypes.get_errno()))
+os.chroot({str(root)!r})
+os.chdir("/")
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", {port}))
+print("called", flush=True)
+sys.stdin.readline()
+"""
+    command = ["unshare", "--mount", sys.executable, "-c", script]
+    with (
+        traced(tmp_path, "-o", "ndjson", f"destination.port = {port}") as tracer,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as hanging,
+    ):
+        assert hanging.stdout
+        assert hanging.stdout.readline() == b"called\n"
+        try:
+            (row,), _ = finish(tracer)
+        finally:
+            hanging.communicate(b"\n", timeout=PATIENCE)
+    assert "name" not in row["user"]
+    assert row["process"]["pid"] == hanging.pid

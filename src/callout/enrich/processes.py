@@ -59,12 +59,12 @@ class Processes:
         self._entities: Entities
 
     def start(self) -> None:
-        """Starts the thread that reads files and asks for names."""
-        self._threads = frozenset({self._aside.start()})
+        """Starts the threads that read files and ask for names."""
+        self._threads = self._aside.start()
 
     @property
     def threads(self) -> frozenset[int]:
-        """Its id: a directory service is asked through a connection."""
+        """Their ids: a directory service is asked through a connection."""
         return self._threads
 
     def settle(self) -> None:
@@ -212,7 +212,7 @@ class Processes:
         }
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the threads."""
         self._aside.close()
 
 
