@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -13,16 +14,19 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import callout
 from callout.batch import Batch
 from callout.capture.files import STREAM_END, open_file
 from callout.errors import InputError
 from callout.rows import UNSIGNED, from_rows
-from callout.schema import FIELDS
+from callout.schema import FIELDS, flatten
 from callout.sinks import Target, open_sink
 from callout.summary import Summary
 
-WEIRD = ["", "plain", "né 名\U0001f600", "\x1b[2J\n\0", "\udcff\udc80é", "\0ff", "\ud800", '"\\{,}']
+WEIRD = ["", "plain", "né 名\U0001f600", "\x1b[2J\n\0", "\udcff\udc80é", "\0ff", "\uefff", '"\\{,}']
 SAMPLES: dict[str, list[Any]] = {
     "time": [0, 1_798_718_400_000_000_042, -1],
     "int": [0, -111, 2**63 - 1, -(2**63)],
@@ -74,6 +78,63 @@ def test_everything_comes_back(format_: str, tmp_path: Path) -> None:
     rows = every_field()
     write(tmp_path / "out", format_, rows[:1], rows[1:30], rows[30:])
     assert read(tmp_path / "out") == rows
+
+
+@st.composite
+def chosen_rows(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Rows in which all that a process can choose is any bytes."""
+    some = st.binary(max_size=12) | st.lists(st.sampled_from(ODD), max_size=4).map(b"".join)
+    text = some.map(os.fsdecode)
+    row = st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(CHOSEN, text),
+            "process.args": st.lists(text, max_size=3),
+            "process.ancestors": st.lists(
+                st.fixed_dictionaries({"pid": st.just(1), "name": text}), min_size=1, max_size=2
+            ),
+            "container.labels": st.dictionaries(text, text, min_size=1, max_size=2),
+            "unknown.text": text,
+        },
+    )
+    return draw(st.lists(row, min_size=1, max_size=4))
+
+
+ODD = [b"\0", b"\xff", "\uefff".encode(), b"\xef\xbe", b"\x80", b"\\udcff", b"\x1b", "é".encode(), b"a"]
+CHOSEN = (
+    "process.name", "process.executable", "process.command_line", "process.working_directory", "connect.cgroup",
+    "destination.address", "destination.domain", "container.name", "service.name", "user.name",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("format_", ["ndjson", "arrow", "parquet"])
+@given(rows=chosen_rows())
+@settings(max_examples=40, deadline=None)
+def test_any_bytes_come_back(
+    format_: str, rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Valid text for whoever reads it, and the same bytes for us."""
+    path = tmp_path_factory.mktemp("any") / "out"
+    write(path, format_, rows)
+    assert read(path) == rows
+    shown = written_text(path, format_)
+    for row, told in zip(rows, shown, strict=True):
+        for name in CHOSEN:
+            if name in row:
+                text = told[name]
+                assert text.encode("utf-8", "strict").count(b"\0") == 0
+                assert callout.text_to_bytes(text) == os.fsencode(row[name])
+
+
+def written_text(path: Path, format_: str) -> list[dict[str, Any]]:
+    """The fields of a file as another program finds them."""
+    if format_ == "ndjson":
+        return [flatten(json.loads(line)) for line in path.read_bytes().splitlines()]
+    if format_ == "parquet":
+        table = pyarrow.parquet.read_table(path)
+    else:
+        table = pyarrow.ipc.open_stream(path.read_bytes()).read_all()
+    return [*table.to_pylist()]
 
 
 @pytest.mark.parametrize("format_", ["ndjson", "arrow", "parquet"])

@@ -39,7 +39,18 @@ LAYERS = (
     ),
     (
         "vocabulary",
-        ("errors", "btf", "schema", "batch", "arrow_columns", "columnar", "rows", "terminal", "_native"),
+        (
+            "errors",
+            "btf",
+            "schema",
+            "batch",
+            "arrow_columns",
+            "columnar",
+            "rows",
+            "octets",
+            "terminal",
+            "_native",
+        ),
     ),
 )
 RANK = {name: rank for rank, (_, names) in enumerate(LAYERS) for name in names}

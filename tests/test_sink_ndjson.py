@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callout.batch import Batch, Coded, Plain
+from callout.octets import converted, outward
 from callout.rows import from_rows
 from callout.schema import FIELDS, nest
 from callout.sinks import Target
@@ -62,7 +63,7 @@ def test_whole_output() -> None:
         '"connect":{"id":18446744073709551615,"nonblocking":true,"verdict":"refused",'
         '"evidence":{"syns":2,"drop":null,"list":[1,"\\u00e9"]}}}\n'
         "{}\n"
-        '{"process":{"name":"\\udcff\\u00e9"},"connect":{"return":-111}}\n'
+        '{"process":{"name":"\\uefff\\u00e9"},"connect":{"return":-111}}\n'
         '{"process":{"pid":8,"unheard_of":{"of":1.5}},"user":{"id":0},"zebra":[null,false]}\n'
     )
 
@@ -151,7 +152,7 @@ def plainly(batch: Batch) -> str:
             if name in row:
                 row[name] = json.loads(timestamps(np.array([row[name]]))[0])
         nested = nest({name: row[name] for name in order if name in row})
-        lines.append(json.dumps(nested, separators=(",", ":")) + "\n")
+        lines.append(json.dumps(converted(nested, outward), separators=(",", ":")) + "\n")
     return "".join(lines)
 
 

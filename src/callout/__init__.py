@@ -22,7 +22,9 @@ __all__ = [
     "NotPermittedError",
     "UsageError",
     "__version__",
+    "bytes_to_text",
     "decode_sockaddr",
+    "text_to_bytes",
     "trace",
 ]
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from callout.batch import Batch
     from callout.errors import CalloutError, InputError, NotPermittedError, UsageError
     from callout.library import trace
+    from callout.octets import bytes_to_text, text_to_bytes
     from callout.sockaddr import decode_sockaddr
 
 _HOME = {
@@ -38,7 +41,9 @@ _HOME = {
     "InputError": "errors",
     "NotPermittedError": "errors",
     "UsageError": "errors",
+    "bytes_to_text": "octets",
     "decode_sockaddr": "sockaddr",
+    "text_to_bytes": "octets",
     "trace": "library",
 }
 

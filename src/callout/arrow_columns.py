@@ -1,18 +1,15 @@
-r"""Batches to Arrow: schemas, and columns converted whole, never row by row.
+"""Batches to Arrow: schemas, and columns converted whole, never row by row.
 
 Rule of this file: nothing is lost on the way, and nothing is done per row that is the same in every row. Text
 is dictionary-encoded just as ``Coded`` is. Objects become JSON text (field metadata ``callout.type``:
 ``json``); what has no column of its own travels in one last column of that kind, ``extra``. Arrow text is
-UTF-8, text of the kernel is not: a byte that is not UTF-8 becomes NUL and two hexadecimal digits, any other
-lone surrogate NUL, ``u`` and four, and a NUL that would read as one of them is itself written ``\0`` ``00``.
+UTF-8, text of the kernel is not: ``octets`` says how any bytes are written.
 
 pyarrow is imported when it is first needed; the package is the extra ``callout[arrow]``.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +19,7 @@ import numpy as np
 
 from callout.batch import Array, Batch, Coded, Column, Plain, distinct, same
 from callout.errors import UsageError
+from callout.octets import outward, to_json
 from callout.rows import UNSIGNED, from_values
 from callout.schema import FIELDS
 
@@ -42,8 +40,6 @@ SHORT = frozenset({"event.category", "event.type"})
 KEPT = 8192  # rows of a constant column that are made at once, and then used by many batches
 CONSTANTS = 256  # of them are kept
 
-_LONE = re.compile("[\ud800-\udfff]|\0(?=[0-9a-f]{2}|u[0-9a-f]{4})")
-
 
 def arrow() -> Any:
     """The module ``pyarrow``. Raises UsageError where it is not installed."""
@@ -54,19 +50,6 @@ def arrow() -> Any:
             "Arrow and Parquet need the extra callout[arrow]", "pip install 'callout[arrow]'"
         ) from error
     return pyarrow
-
-
-def to_utf8(text: str) -> str:
-    """Text as Arrow can hold it; the same text unless it has lone surrogates or NULs that look like ours."""
-    if not _LONE.search(text):
-        return text
-    return re.sub("[\ud800-\udfff\0]", lambda found: _written(ord(found[0])), text)
-
-
-def _written(point: int) -> str:
-    if point == 0:
-        return "\x0000"
-    return f"\0{point - 0xDC00:02x}" if 0xDC80 <= point <= 0xDCFF else f"\0u{point:04x}"
 
 
 # --- schemas
@@ -287,7 +270,7 @@ class Encoder:
         else:
             indices = pa.py_buffer(np.ascontiguousarray(codes.astype(dtype, copy=False)))
         role = (f.metadata or {}).get(b"callout.type", b"")
-        render = json.dumps if role == b"json" else to_utf8
+        render = to_json if role == b"json" else outward
         texts = self._dictionary_of(f.name, [render(value) for value in values])
         return pa.DictionaryArray.from_buffers(f.type, count, [bits, indices], texts, missing)
 
@@ -304,7 +287,7 @@ class Encoder:
         coded = column if isinstance(column, Coded) else from_values(column.tolist())
         codes, count = coded.codes, len(coded)
         if same(codes) and int(codes[0]) >= 0:
-            texts = tuple([to_utf8(str(text)) for text in coded.values[int(codes[0])]])
+            texts = tuple([outward(str(text)) for text in coded.values[int(codes[0])]])
             found = self._lists.get(texts)
             if found is None or len(found) < count:
                 if len(self._lists) >= CONSTANTS:
@@ -313,7 +296,7 @@ class Encoder:
             return found.slice(0, count)
         numbers, first = distinct(codes)
         lists = [
-            None if code < 0 else [to_utf8(str(text)) for text in coded.values[code]]
+            None if code < 0 else [outward(str(text)) for text in coded.values[code]]
             for code in codes[first].tolist()
         ]
         return pa.array(lists, f.type).take(pa.array(numbers))

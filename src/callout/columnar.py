@@ -9,8 +9,6 @@ pyarrow is imported when it is first needed; the packages are the extras ``callo
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +21,10 @@ from callout.arrow_columns import (
     schema_for,
     to_record_batch,
     to_table,
-    to_utf8,
 )
 from callout.batch import Array, Batch, Coded, Column, Plain
 from callout.errors import UsageError
+from callout.octets import converted, from_json, inward
 from callout.rows import from_rows, from_values
 from callout.schema import FIELDS
 
@@ -40,12 +38,10 @@ __all__ = [
     "arrow",
     "arrow_schema",
     "from_table",
-    "from_utf8",
     "schema_for",
     "to_polars",
     "to_record_batch",
     "to_table",
-    "to_utf8",
     "widened",
 ]
 
@@ -60,22 +56,6 @@ WANTED = {
     "object": "an object",
 }
 KINDS = {"text": str, "ip": str, "text_list": list, "list": list, "object": dict}
-_WRITTEN = re.compile("\0(?:([0-9a-f]{2})|u([0-9a-f]{4}))")
-
-
-# --- text
-
-
-def from_utf8(text: str) -> str:
-    """The inverse of ``to_utf8``."""
-    return _WRITTEN.sub(lambda found: _read(found[1], found[2], found[0]), text) if "\0" in text else text
-
-
-def _read(byte: str | None, point: str | None, whole: str) -> str:
-    if point is not None:
-        return chr(int(point, 16)) if point[0] == "d" and point[1] in "89abcdef" else whole
-    number = int(byte or "", 16)
-    return chr(0xDC00 + number) if number >= 0x80 else "\0" if number == 0 else whole
 
 
 # --- data frames
@@ -167,22 +147,16 @@ def _column(array: Any, name: str, role: str) -> Column:
         array = array.dictionary_encode()
     if pa.types.is_dictionary(array.type):
         codes = array.indices.cast(pa.int32()).fill_null(-1).to_numpy()
-        coded = Coded(codes, [_restored(value) for value in array.dictionary.to_pylist()])
+        coded = Coded(codes, [converted(value, inward) for value in array.dictionary.to_pylist()])
         if len(codes) and not -1 <= int(codes.min()) <= int(codes.max()) < len(coded.values):
             raise ValueError(f"{name}: an index outside of the dictionary")
         if role == "json" or known in ("object", "list"):
-            coded = Coded(codes, [json.loads(value) for value in array.dictionary.to_pylist()])
+            coded = Coded(codes, [from_json(value) for value in array.dictionary.to_pylist()])
     else:
-        coded = from_values([_restored(value) for value in array.to_pylist()])
+        coded = from_values([converted(value, inward) for value in array.to_pylist()])
     if known is not None and not all(isinstance(value, KINDS[known]) for value in coded.values):
         raise ValueError(f"{name}: {kind} where {WANTED[known]} belongs")
     return coded
-
-
-def _restored(value: Any) -> Any:
-    if isinstance(value, str):
-        return from_utf8(value)
-    return [_restored(item) for item in value] if isinstance(value, list) else value
 
 
 def _fixed(array: Any, dtype: np.dtype[Any]) -> Array:

@@ -121,7 +121,12 @@ _FIELDS = (
     Field("source.bytes", "int", "Bytes that this end sent, where a connection ended.", "bytes"),
     Field("destination.ip", "ip", "Peer's address."),
     Field("destination.port", "int", "Peer's port."),
-    Field("destination.address", "text", "Path or name of a peer whose family has no IP."),
+    Field(
+        "destination.address",
+        "text",
+        "Path or name of a peer whose family has no IP. `@` stands before the name of an abstract Unix socket; a path "
+        "that itself begins so has `./` before it.",
+    ),
     Field("destination.bytes", "int", "Bytes that the peer sent, where a connection ended.", "bytes"),
     Field(
         "destination.domain",

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from callout.batch import Batch
 from callout.errors import InputError
+from callout.octets import converted, inward
 from callout.rows import UNSIGNED, from_rows
 from callout.schema import FIELDS, flatten
 
@@ -78,6 +79,7 @@ class Reader:
         for name, found in flatten(value).items():
             if found is None:
                 continue
+            name, found = inward(name), converted(found, inward)
             field = FIELDS.get(name)
             if field is None:
                 row[name] = found

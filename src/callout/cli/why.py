@@ -19,7 +19,6 @@ TARGET is a PID, a process name, HOST:PORT, HOST, unix:PATH, or the connect.id o
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -203,8 +202,10 @@ def opened_source(
 
 def told(args: argparse.Namespace, target: Target | None, groups: Groups, out: TextIO) -> Iterator[str]:
     """The lines of the result. Raises CalloutError where a target has no failed attempt."""
+    from callout.octets import encoder
     from callout.story import render
 
+    to_json = encoder(blanks=True)
     terminal = out is sys.stdout and out.isatty()
     columns = shutil.get_terminal_size((80, 24)).columns if terminal else 80
     color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -212,7 +213,7 @@ def told(args: argparse.Namespace, target: Target | None, groups: Groups, out: T
     found = groups.worst_first()
     if target is None or args.groups:
         if not table:
-            yield from (json.dumps(render.group_row(group)) for group in found)
+            yield from (to_json(render.group_row(group)) for group in found)
             return
         if not found:
             say(f"callout: no attempt failed ({groups.others:,} did not, {groups.habits:,} client habits)")
@@ -227,7 +228,7 @@ def told(args: argparse.Namespace, target: Target | None, groups: Groups, out: T
         if rest:
             yield f"\n  {rest:,} more like it or by the same: `callout why` without a target lists all causes"
     else:
-        yield json.dumps(render.story_row(story))
+        yield to_json(render.story_row(story))
 
 
 def latest(groups: Iterable[Any]) -> Story:

@@ -5,7 +5,6 @@ Rule of this file: pure, ASCII only, without blanks. Times are RFC 3339 in UTC w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from callout.batch import Array, distinct
+from callout.octets import encoder
 from callout.schema import FIELDS
 
 NONE = -1  # number of the leaf before the first
@@ -51,9 +51,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-to_json: Callable[[Any], str] = json.JSONEncoder(
-    separators=(",", ":"), allow_nan=False, default=_plain
-).encode
+to_json = encoder(_plain)
 
 _THREE_DIGITS = np.array([f"{n:03}" for n in range(1000)], "U3").view(np.uint32).reshape(1000, 3)
 _HEAD = len('"2026-01-01T00:00:00.')

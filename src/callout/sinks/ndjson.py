@@ -6,8 +6,7 @@ values and looked up by row; only values that differ from row to row (times, dur
 by row.
 
 Keys stand in the order of the schema; what has no value is absent; output is ASCII, so a name chosen by a
-process cannot act on a terminal; bytes that are not UTF-8 are ``\\udcXX`` (PEP 383), which Python's ``json``
-reads back exactly.
+process cannot act on a terminal; bytes that are not UTF-8 are ``\\uefXX`` (``octets``).
 """
 
 from __future__ import annotations

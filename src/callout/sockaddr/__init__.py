@@ -92,9 +92,10 @@ def parse_sockaddr(data: bytes, addrlen: int | None = None) -> Address:
     address that is too short for its family, or of a family without known fields, has only its family.
 
     ``address`` is the path of a Unix socket, or ``@`` and the name of an abstract one (with every NUL that
-    belongs to it), None if unnamed; bytes that are not UTF-8 become ``\\x..``.  It may hold any character,
-    so escape it before a terminal sees it.  Other families have a few words that identify the peer:
-    ``2:1234`` is the CID and port of AF_VSOCK.  AF_RXRPC has the IP address and port of its transport.
+    belongs to it), None if unnamed; a path that begins with ``@`` has ``./`` before it.  Bytes that are not
+    UTF-8 are lone surrogates (PEP 383), and it may hold any character, so escape it before a terminal sees it.
+    Other families have a few words that identify the peer: ``2:1234`` is the CID and port of AF_VSOCK.
+    AF_RXRPC has the IP address and port of its transport.
 
     Never raises.
     """

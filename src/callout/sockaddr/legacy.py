@@ -100,7 +100,7 @@ def _notate_x25(view: View, notation: Notation) -> str:
 
 
 def _describe_x25(view: View) -> str | None:
-    return view.octets(2, 16).partition(b"\0")[0].decode("ascii", "backslashreplace") or None
+    return view.octets(2, 16).partition(b"\0")[0].decode("utf-8", "surrogateescape") or None
 
 
 FAMILIES: Final = (

@@ -34,12 +34,15 @@ def _notate_unix(view: View, notation: Notation) -> str:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
+    return data.decode("utf-8", "surrogateescape")
 
 
 def _describe_unix(view: View) -> str:
     path = _sun_path(view)
-    return _text(path.partition(b"\0")[0]) if path[0] else "@" + _text(path[1:])
+    if not path[0]:
+        return "@" + _text(path[1:])
+    text = _text(path.partition(b"\0")[0])
+    return f"./{text}" if text.startswith("@") else text  # the same file, and no abstract name
 
 
 def _notate_netlink(view: View, notation: Notation) -> str:
