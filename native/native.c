@@ -403,6 +403,27 @@ int co_values(struct callout *c, const char *name, size_t key_size, size_t value
 	return n;
 }
 
+int co_maps(struct callout *c, struct co_map *maps, int room)
+{
+	struct bpf_map *map;
+	int n = 0;
+
+	bpf_object__for_each_map(map, c->object) {
+		if (bpf_map__fd(map) < 0)
+			continue; /* not made: no program that is loaded needs it */
+		if (n < room) {
+			snprintf(maps[n].name, sizeof(maps[n].name), "%s", bpf_map__name(map));
+			maps[n].type = bpf_map__type(map);
+			maps[n].key_size = bpf_map__key_size(map);
+			maps[n].value_size = bpf_map__value_size(map);
+			maps[n].entries = bpf_map__max_entries(map);
+			maps[n].fd = bpf_map__fd(map);
+		}
+		n++;
+	}
+	return n;
+}
+
 int co_cpus(void)
 {
 	return libbpf_num_possible_cpus();

@@ -66,6 +66,18 @@ int co_drain(struct callout *c, int ring, struct co_lane *lanes, int count);
 int co_lookup(struct callout *c, const char *map, const void *key, void *value);
 /* Copies up to `room` values of a hash map, one after the other; returns how many there were. */
 int co_values(struct callout *c, const char *map, size_t key_size, size_t value_size, void *values, int room);
+/* One map that was loaded; `fd` is its descriptor in this process, whose fdinfo says what memory it takes. */
+struct co_map {
+	char name[32];
+	unsigned int type;
+	unsigned int key_size;
+	unsigned int value_size;
+	unsigned int entries;
+	int fd;
+};
+
+/* The maps that were loaded, up to `room`; returns how many there are. */
+int co_maps(struct callout *c, struct co_map *maps, int room);
 int co_cpus(void);
 /* Whether the running kernel has a BTF-typed tracepoint of this name. */
 int co_has_tracepoint(const char *name);

@@ -136,7 +136,7 @@ def test_columns_say_what_is_known() -> None:
     again = batch()
     about.add(again)
     assert next(again.rows())["container.name"] == "renamed"
-    assert set(about.memory()) == {"cgroups", "containers"}
+    assert {table.name for table in about.memory()} >= {"cgroups", "containers"}
 
 
 def test_new_cgroups_come_with_what_an_older_record_left_behind() -> None:

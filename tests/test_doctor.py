@@ -873,7 +873,11 @@ def test_verb(
     monkeypatch.setenv("COLUMNS", "132")  # a wide terminal gets 80 columns all the same
     monkeypatch.setattr(sys, "stdout", stream())
     assert (
-        doctor.run(argparse.Namespace(output=output, selftest=False, tier=None, sends=False, ia32=False))
+        doctor.run(
+            argparse.Namespace(
+                output=output, selftest=False, memory=False, tier=None, sends=False, ia32=False
+            )
+        )
         == status
     )
     checks = report.report(found)

@@ -132,4 +132,4 @@ def test_memory_is_about_what_is_said() -> None:
     finally:
         tracemalloc.stop()
     assert len(names) == 5000
-    assert used / 2 < names.memory() < used * 2, used / len(names) / ENTRY
+    assert used / 2 < names.memory().bytes < used * 2, used / len(names) / ENTRY

@@ -69,6 +69,6 @@ def test_streams_are_bounded_by_owner() -> None:
         streams.add("net", "flood", number, 0, b"z" * 1000)
     assert len(streams) == 65
     assert bytes(streams.add("net", "quiet", "mine", 1, b"b").data) == b"ab"
-    assert streams.memory() < 200_000
+    assert streams.memory().bytes < 200_000
     streams.drop("mine")
     assert len(streams) == 64

@@ -22,6 +22,7 @@ from callout.enrich.workload import Workloads
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch
+    from callout.footprint import Table
     from callout.narrowing import Narrowing
 
     Mask: TypeAlias = Callable[[Batch], Array]
@@ -118,9 +119,9 @@ class Enrichment:
             yield from self._ripening.take(part) if self._ripening else (part,)
         yield from self._ripening.rest() if self._ripening else ()
 
-    def memory(self) -> dict[str, int]:
-        """Bytes kept, by table."""
-        return {name: size for part in self.parts for name, size in part.memory().items()}
+    def memory(self) -> list[Table]:
+        """What is kept, table by table."""
+        return [table for part in self.parts for table in part.memory()]
 
     def __enter__(self) -> Enrichment:
         for part in self._asking:

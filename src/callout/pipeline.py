@@ -52,6 +52,8 @@ class Stop:
         self._deadline: float | None = None
         self._until: Callable[[], bool] | None = None
         self._interrupted: float | None = None
+        self._asked = False
+        self._tell: Callable[[], None] | None = None
         if seconds is not None:
             self.after(seconds)
 
@@ -82,8 +84,19 @@ class Stop:
             signal.signal(number, signal.SIG_IGN)  # what is left to do is to let go, and that is quick
             raise KeyboardInterrupt
 
+    def when_asked(self, number: int, tell: Callable[[], None]) -> None:
+        """From now on a signal makes the loop call ``tell``, at its next batch; it goes on then."""
+        self._tell = tell
+        signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+
     def now(self) -> bool:
         """Whether it is time to stop."""
+        if self._asked and self._tell:
+            self._asked = False
+            self._tell()
         if self.requested or (self._deadline is not None and time.monotonic() >= self._deadline):
             return True
         return self._until is not None and self._until()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from callout.doctor.findings import findings
 from callout.doctor.selftest import Observed, observe
 from callout.lab.ways import WAYS, Way
 
-from .watch import CALLOUT, PATIENCE, TIER, run
+from .watch import CALLOUT, PATIENCE, TIER, run, traced
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give up rights")
 SETPRIV = pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv (util-linux)")
@@ -209,3 +211,41 @@ def test_help_is_the_docstring() -> None:
     done = run(["doctor", "--help"])
     assert (done.returncode, done.stderr) == (0, "")
     assert str(doctor.__doc__) in done.stdout
+
+
+@pytest.mark.kernel
+def test_what_a_trace_keeps_in_memory() -> None:
+    """Every table has a bound and keeps it; the maps are those of the object; it is not all of the process."""
+    done = run(["doctor", "--memory", "-o", "ndjson"])
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    tables = {line["name"]: line for line in lines if line["kind"] == "table"}
+    assert tables.keys() >= {"processes", "what they run", "cgroups", "containers", "names: answers"}
+    assert all(line["entries"] <= line["most"] for line in tables.values())
+    assert all(0 <= line["bytes"] <= line["most_bytes"] for line in tables.values())
+    assert tables["processes"]["entries"] >= 2, "this one and the doctor"
+    rings = {line["name"]: line["bytes"] for line in lines if line["kind"] == "ring"}
+    assert rings["ring"] >= 16 << 20
+    assert any(line["name"] == "flights (hash)" for line in lines if line["kind"] == "map")
+    now, peak = (line["bytes"] for line in lines if line["kind"] == "process")
+    assert sum(line["bytes"] for line in tables.values()) < now <= peak
+    shown = run(["doctor", "--memory", "-o", "table"])
+    assert "tables of this process" in shown.stdout
+    assert "rings in the kernel" in shown.stdout
+
+
+@pytest.mark.kernel
+def test_a_running_trace_tells_its_memory(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    with (
+        told.open("wb") as errors,
+        traced(tmp_path, "-o", "ndjson", "process.pid = 0", stderr=errors) as tracer,
+    ):
+        tracer.send_signal(signal.SIGUSR1)
+        end = time.monotonic() + PATIENCE
+        while b"kill -USR1" not in told.read_bytes():
+            assert time.monotonic() < end
+            assert tracer.poll() is None
+        tracer.send_signal(signal.SIGINT)
+        assert tracer.wait(PATIENCE) == 0
+    assert b"names: answers" in told.read_bytes()

@@ -18,6 +18,7 @@ from callout.batch import Array
 from callout.btf import Btf
 from callout.capture.kinds import Lane
 from callout.capture.tiers import CGROUPS, CONVERSATION, EXEC, EXIT, FORK, LOOK, NAMES, Program
+from callout.footprint import Table
 
 Handler: TypeAlias = Callable[[Any], None]
 
@@ -91,6 +92,15 @@ class Drain:
                 lane.least = fields[channel.tail][1]
             lane.kind, lane.size, lane.room = kind, dtype.itemsize, channel.room
             lane.buffer = ffi.cast("char *", array.ctypes.data)
+
+    def memory(self) -> list[Table]:
+        """The arrays that records are moved into, by kind."""
+        found = []
+        for channel, array in zip(self.channels, self._arrays, strict=True):
+            name = f"records: {channel.layout} ({channel.kind.removeprefix('RECORD_').lower()})"
+            now, most = (array.memory(), array.most()) if isinstance(array, Lane) else (array.nbytes,) * 2
+            found.append(Table(name, channel.room, channel.room, now, most))
+        return found
 
     def run(self, handle: Any, ring: int) -> bool:
         """Hands out what is ready; whether an array was full, so that there may be more. Raises OSError."""

@@ -23,12 +23,13 @@ from callout.capture import columns, conversation, privileges
 from callout.capture.channels import ATTEMPT, CHANNELS, RING, RINGS, STEP, Drain, Handler
 from callout.capture.constants import constants_for
 from callout.capture.kinds import Kinds, each
-from callout.capture.loading import Loaded, Loader, ProgramState, check, read_object
+from callout.capture.loading import Loaded, Loader, Map, ProgramState, check, read_object
 from callout.capture.tiers import CONVERSATION, EVIDENCE, LEFTOVER, LOOK, SOCKET_PROGRAMS, TIERS, Tier
 from callout.errors import UsageError
 from callout.narrowing import Narrowing
 
 if TYPE_CHECKING:
+    from callout.footprint import Table
     from callout.summary import Summary
 
 DOUBLED = "socket_state"  # what it misses, socket_state_missed sees
@@ -208,6 +209,16 @@ class KernelSource:
             )
             if number
         }
+
+    def memory(self) -> list[Table]:
+        """What is kept on this side of the kernel, table by table."""
+        tables = [self._decoder.copies.memory(), self._decoder.associations.memory()]
+        return [*tables, *(table for drain in self._drains for table in drain.memory())]
+
+    def maps(self) -> list[Map]:
+        """What is kept in the kernel."""
+        assert self._loaded
+        return self._loaded.maps()
 
     def wait(self) -> None:
         """Sleeps until there are records, letting some gather. A signal ends the sleep early."""

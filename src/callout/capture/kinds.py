@@ -95,6 +95,14 @@ class Lane:
         self._lane.buffer = ffi.cast("char *", self._records.ctypes.data)
         return Kinds(own, records, self._codes[:rows].astype(np.intp)) if kinds < rows else each(records)
 
+    def memory(self) -> int:
+        """Bytes of the buffers that are kept."""
+        return self._own.nbytes + self._codes.nbytes + sum([buffer.nbytes for buffer in self._buffers])
+
+    def most(self) -> int:
+        """The same at most."""
+        return self._own.nbytes + self._codes.nbytes + KEPT_BUFFERS * self._records.nbytes
+
     def _buffer(self, room: int) -> Array:
         """A buffer that no batch refers to any more: fresh memory costs 400 ns a record in page faults."""
         for buffer in self._buffers:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from callout.capture.channels import smallest
 from callout.capture.tiers import ESSENTIAL, RETURNS, Program, Tier
 from callout.errors import NotPermittedError
 
+MAPS = 64  # more than the object has
 MUST = ESSENTIAL.union(*chain(*RETURNS.values()))  # those that load must attach: attempts wait for them
 
 
@@ -67,6 +69,28 @@ def check(action: str, result: int) -> int:
     if result < 0:
         raise OSError(-result, libbpf_error(action, result))
     return result
+
+
+class Map(NamedTuple):
+    """A map of the kernel. ``type``: number of ``enum bpf_map_type``; ``entries``: at most, bytes of a ring, 0 where it
+    has no bound of its own; ``bytes``: the memory that it takes, about.
+    """
+
+    name: str
+    type: int
+    entries: int
+    key_size: int
+    value_size: int
+    bytes: int
+
+
+def memory_of(fd: int) -> int:
+    """Bytes that a map takes by its descriptor's fdinfo (bpf_map_show_fdinfo() in kernel/bpf/syscall.c)."""
+    for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "memlock":
+            return int(value)
+    return 0
 
 
 class Loaded:
@@ -125,6 +149,15 @@ class Loaded:
         values = np.zeros((room, value_size), np.uint8)
         count = lib.co_values(self.handle, name.encode(), key_size, value_size, ffi.from_buffer(values), room)
         return values[:count]
+
+    def maps(self) -> list[Map]:
+        """All maps, with the memory that they take."""
+        found = ffi.new("struct co_map[]", MAPS)
+        count = lib.co_maps(self.handle, found, MAPS)
+        return [
+            Map(ffi.string(m.name).decode(), m.type, m.entries, m.key_size, m.value_size, memory_of(m.fd))
+            for m in found[0 : min(count, MAPS)]
+        ]
 
     def close(self) -> None:
         """Detaches and unloads everything."""

@@ -11,8 +11,10 @@ import numpy as np
 
 from callout.batch import Array
 from callout.capture.kinds import Kinds, each
+from callout.footprint import Table, table
 
 COPIES = 65536  # addresses whose attempt has not come yet
+COPY = 350  # bytes of one with its key
 ROWS = 512  # connected UDP sockets kept of one batch
 BATCHES = 64
 UDP = 17
@@ -34,6 +36,10 @@ class Copies:
         while len(self._by_id) > COPIES:
             del self._by_id[next(iter(self._by_id))]
 
+    def memory(self) -> Table:
+        """What is kept, about."""
+        return table("swapped addresses", len(self._by_id), COPIES, COPY)
+
     def get(self, attempt: int) -> bytes | None:
         """The 128 bytes that the kernel copied for an attempt, if they were another address."""
         return self._by_id.get(attempt)
@@ -50,6 +56,10 @@ class Associations:
         self._icmp = flags["FLAG_ICMP"] | flags["FLAG_ICMP6"] | flags["FLAG_ICMP_HERE"]
         self._late, self._verdict = phases["PHASE_LATE"], phases["PHASE_VERDICT"]
         self.rows = 0  # late rows made
+
+    def memory(self) -> Table:
+        """What is kept: an array of fixed size."""
+        return Table("connected UDP sockets", sum(self._filled), BATCHES * ROWS, *(self._ring.nbytes,) * 2)
 
     def resolve(self, kinds: Kinds) -> Kinds:
         """Attempts with each late error turned into a second record of its own, or left out if unknown."""

@@ -6,6 +6,10 @@ without them the programs cannot be tried. Exit status: 0 if tracing works here,
 With --selftest it makes one real attempt by every way out of a process, in a network namespace of its own, under
 a live trace, and tells which were seen. Exit status then: 0 if all that callout claims to see was seen, 1 if
 not, 3 if tracing does not work here.
+
+With --memory it begins a trace for a moment, and tells what it keeps in memory: every table with its entries and
+bytes, now and at most, the rings and maps in the kernel, and the process as a whole. `kill -USR1 PID` makes a running
+`callout trace` tell the same of itself, on its standard error. Exit status: 0, or 3 if tracing does not work here.
 """
 
 from __future__ import annotations
@@ -41,6 +45,9 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--selftest", action="store_true", help="take every way out once and see what is seen"
     )
     parser.add_argument(
+        "--memory", action="store_true", help="what a trace keeps in memory, table by table, and at most"
+    )
+    parser.add_argument(
         "--tier", metavar="TIER", help="for --selftest: trampoline, kprobe, tracepoint (the best)"
     )
     for name in ALSO:
@@ -51,6 +58,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Examines this host and prints what was found."""
     wants_lines = (args.output or ("table" if sys.stdout.isatty() else "ndjson")) == "ndjson"
+    if args.memory and args.selftest:
+        raise UsageError("--memory and --selftest are two questions", "ask one after the other")
     if args.selftest:
         return selftest(args.tier, [name for name in ALSO if getattr(args, name)], wants_lines)
     if args.tier is not None:
@@ -58,6 +67,13 @@ def run(args: argparse.Namespace) -> int:
     for name in ALSO:
         if getattr(args, name):
             raise UsageError(f"--{name} goes with --selftest", "without it, all programs are tried")
+    if args.memory:
+        from callout.cli import footprint
+        from callout.doctor import memory
+
+        found = footprint.fresh()
+        sys.stdout.write(memory.ndjson(found) if wants_lines else memory.screen(found))
+        return 0
     from callout.doctor import host, programs, report, screen
 
     checks = report.report(programs.gather(host.gather()))

@@ -6,6 +6,7 @@ Runs until Ctrl-C, --for or --count. With --from it reads back what -w wrote.
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from callout.errors import UsageError
 
 if TYPE_CHECKING:
     from callout.capture.files import FileSource
+    from callout.capture.kernel import KernelSource
     from callout.enrichment import Enrichment
     from callout.pipeline import Stop
 
@@ -136,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
             )
             source = stack.enter_context(live)
             enrichment.begin(live)
+            tell_memory(stop, live, enrichment)
         begin = demonstration(stack, stop) if args.demo else None
         if args.ready_file:
             places.create(args.ready_file)
@@ -154,6 +157,18 @@ def run(args: argparse.Namespace) -> int:
             if out.complete or out.failed:
                 output.tell(summary, args, out)
     return 0
+
+
+def tell_memory(stop: Stop, live: KernelSource, enrichment: Enrichment) -> None:
+    """SIGUSR1 asks what is kept in memory; standard error tells, as that of dd(1) does."""
+
+    def tell() -> None:
+        from callout.cli import footprint
+        from callout.doctor import memory
+
+        say(memory.screen(footprint.of(live, enrichment)).rstrip())
+
+    stop.when_asked(signal.SIGUSR1, tell)
 
 
 def also(args: argparse.Namespace) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from callout.batch import Array, Batch
     from callout.btf import Btf
+    from callout.footprint import Table
 
 
 class Options(NamedTuple):
@@ -58,8 +59,8 @@ class Enricher(Protocol):
         """
         ...
 
-    def memory(self) -> dict[str, int]:
-        """Bytes that it keeps, by table; each is bounded."""
+    def memory(self) -> list[Table]:
+        """What it keeps; each table is bounded."""
         ...
 
     def close(self) -> None:

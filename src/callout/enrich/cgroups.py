@@ -12,14 +12,16 @@ import ctypes
 import errno
 import os
 import struct
-from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from callout.enrich.cgroup_paths import DELETED
+from callout.enrich.kept import Weighed
+from callout.footprint import Table
 
-KEPT = 65536  # cgroups: the least recently used are forgotten
+KEPT, KEPT_BYTES = 65536, 32 << 20  # cgroups: the least recently used are forgotten
+ENTRY = 300  # bytes of one beside its path
 V1 = 1 << 63  # as in bpf/record.h
 FILEID_KERNFS = 0xFE  # include/linux/exportfs.h
 HANDLE = struct.Struct("=IiQ")  # struct file_handle: its bytes, its type, and the id that kernfs takes
@@ -30,7 +32,7 @@ class Cgroups:
 
     def __init__(self, v2: str | None, v1: str | None = None) -> None:
         self._mounts = v2, v1
-        self._paths: OrderedDict[int, str | None] = OrderedDict()
+        self._paths: Weighed[int, str | None] = Weighed(KEPT, KEPT_BYTES)
         self._handles = True
 
     def made(self, identifier: int, path: str) -> None:
@@ -40,8 +42,8 @@ class Cgroups:
     def path(self, identifier: int) -> str | None:
         """The path of a cgroup from the root of its hierarchy; None for one that was gone when first asked for."""
         if identifier in self._paths:
-            self._paths.move_to_end(identifier)
-            return self._paths[identifier]
+            self._paths.refresh(identifier)
+            return self._paths.get(identifier)
         mount = self._mounts[bool(identifier & V1)]
         found = self._look(mount, identifier & ~V1) if mount and identifier else None
         self._keep(identifier, found)
@@ -50,10 +52,12 @@ class Cgroups:
     def __len__(self) -> int:
         return len(self._paths)
 
+    def memory(self) -> Table:
+        """What is kept, about."""
+        return self._paths.table("cgroups")
+
     def _keep(self, identifier: int, path: str | None) -> None:
-        self._paths[identifier] = path
-        if len(self._paths) > KEPT:
-            self._paths.popitem(last=False)
+        self._paths.put(identifier, path, ENTRY + len(path or ""))
 
     def _look(self, mount: str, identifier: int) -> str | None:
         if self._handles:

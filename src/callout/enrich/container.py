@@ -64,6 +64,12 @@ def labelled(
     )
 
 
+def weight(container: Container) -> int:
+    """Bytes that it takes, about: labels are up to whoever made it."""
+    labels = [*container.labels.items(), *(container.pod.labels.items() if container.pod else ())]
+    return 1200 + sum([150 + len(key) + len(value) for key, value in labels])
+
+
 def merged(one: Container | None, other: Container) -> Container:
     """Both answers about a container: the later one's values, the earlier one's where it has none."""
     if one is None:

@@ -16,8 +16,9 @@ import numpy as np
 
 from callout.batch import Array
 from callout.btf import Btf
-from callout.enrich.images import Image, Reader, Spaces
-from callout.enrich.kept import kept
+from callout.enrich.images import Image, Reader, Spaces, weight
+from callout.enrich.kept import Weighed
+from callout.footprint import Table, table
 
 UNKNOWN = -1  # number of an image
 
@@ -25,8 +26,7 @@ Key: TypeAlias = tuple[int, int]  # start on CLOCK_BOOTTIME in nanoseconds, pid
 MOST = 32768  # processes that are kept, and images
 MOST_BYTES = 48 << 20  # of their records
 ENDED = 16384  # of which this many have ended: verdicts may come later than that
-READ = 4096  # images that stay read
-IMAGE = 2048  # bytes of one, about
+READ, READ_BYTES = 4096, 16 << 20  # images that stay read
 DEEPEST = 64  # ancestors that are followed
 ENTRY = 320  # bytes of an entry beside its record: keys, tuple, places in tables (sys.getsizeof, rounded up)
 TICK = 10_000_000  # nanoseconds of the clock in /proc/PID/stat, USER_HZ = 100: proc_pid_stat(5)
@@ -72,7 +72,7 @@ class Entities:
         self._lives: OrderedDict[Key, Life] = OrderedDict()
         self._records: OrderedDict[tuple[int, int, int], tuple[bytes, bytes | None]] = OrderedDict()
         self._bytes = 0
-        self._images: OrderedDict[tuple[int, int, int], Image] = OrderedDict()  # read from the records
+        self._images: Weighed[tuple[int, int, int], Image] = Weighed(READ, READ_BYTES)
         self._numbers: dict[Key, list[int]] = {}  # images of each process
         self._ended: OrderedDict[Key, None] = OrderedDict()
         self._looked = False
@@ -133,7 +133,7 @@ class Entities:
         for image in self._numbers.pop(key, ()):
             record, args = self._records.pop((*key, image), (b"", None))
             self._bytes -= len(record) + len(args or b"")
-            self._images.pop((*key, image), None)
+            self._images.pop((*key, image))
 
     # --- asked
 
@@ -183,7 +183,8 @@ class Entities:
             place = (*key, number)
             known = self._images.get(place)
             if known is None and place in self._records:
-                known = kept(self._images, place, self._reader.image(*self._records[place]), READ)
+                known = self._reader.image(*self._records[place])
+                self._images.put(place, known, weight(known))
             if known is not None:
                 return known
             life = self._lives.get(key)
@@ -192,9 +193,14 @@ class Entities:
             key = life.parent
         return None
 
-    def memory(self) -> int:
-        """Bytes kept, about."""
-        return self._bytes + ENTRY * (len(self._lives) + len(self._records)) + IMAGE * len(self._images)
+    def memory(self) -> list[Table]:
+        """What is kept, about."""
+        used = self._bytes + ENTRY * len(self._records)
+        return [
+            table("processes", len(self._lives), MOST, ENTRY),
+            Table("what they run", len(self._records), MOST, used, MOST_BYTES + ENTRY * MOST),
+            self._images.table("what they run, in use"),
+        ]
 
     def __len__(self) -> int:
         return len(self._lives)

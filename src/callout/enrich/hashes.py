@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -17,6 +18,11 @@ from callout.enrich.aside import Aside
 from callout.enrich.entities import Key, same
 from callout.enrich.images import File, Image
 from callout.enrich.inside import open_inside
+from callout.enrich.kept import kept
+from callout.footprint import Table, table
+
+KEPT = 8192  # files
+ENTRY = 400  # bytes of one
 
 
 class Hashes:
@@ -24,17 +30,24 @@ class Hashes:
 
     def __init__(self, aside: Aside) -> None:
         self._aside = aside
+        self._digests: OrderedDict[File, str] = OrderedDict()
 
     def of(self, image: Image, pid: int, start: int, doors: Iterable[Key]) -> str | None:
         """The digest of what a process runs, if it is there; ``doors``: other processes with the same root."""
         file = image.file
         if file is None:
             return None
+        if (known := self._digests.get(file)) is not None:
+            return known
         path, others = image.executable, tuple(doors)
         ready, digest = self._aside.ask(file, lambda: digest_of(file, path, pid, start, others))
-        if ready and digest is None:
-            self._aside.forget(file)  # it could not be read through this process; another may come
-        return digest  # type: ignore[no-any-return]
+        if ready:
+            self._aside.forget(file)  # if it could not be read through this process, another may come
+        return kept(self._digests, file, digest, KEPT) if digest else None
+
+    def memory(self) -> list[Table]:
+        """What is kept."""
+        return [table("hashes", len(self._digests), KEPT, ENTRY)]
 
 
 def digest_of(file: File, path: str | None, pid: int, start: int, doors: Iterable[Key]) -> str | None:

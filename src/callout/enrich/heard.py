@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callout import dns, tls
 from callout.enrich.fair import Fair, Limits
-from callout.enrich.nametable import SECOND, Asker, NameTable
+from callout.enrich.nametable import LONGEST, SECOND, Asker, NameTable
 from callout.enrich.streams import Streams, messages
+from callout.footprint import Table, table
 
 if TYPE_CHECKING:
     from callout.batch import Array
@@ -97,13 +98,13 @@ class Heard:
         """The connections of which that is known."""
         return iter(self._hellos)
 
-    def memory(self) -> dict[str, int]:
-        """Bytes kept, about."""
-        return {
-            "names: questions": len(self._questions) * ENTRY,
-            "names: TLS hellos": len(self._hellos) * ENTRY,
-            "names: TCP streams": self._streams.memory(),
-        }
+    def memory(self) -> list[Table]:
+        """What is kept, about."""
+        return [
+            table("names: questions", len(self._questions), UNANSWERED.total, ENTRY, LONGEST),
+            table("names: TLS hellos", len(self._hellos), GREETED.total, ENTRY, LONGEST),
+            self._streams.memory(),
+        ]
 
     def _messages(self, packet: Packet) -> Iterator[tuple[bytes, bool]]:
         if packet.protocol != TCP:

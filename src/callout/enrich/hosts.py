@@ -16,19 +16,25 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 from callout.dns import hostname
 from callout.enrich.inside import open_inside
-from callout.enrich.kept import kept
+from callout.enrich.kept import Weighed, kept
+from callout.footprint import Table, table
 
 SIZE = 1 << 20  # bytes of a file that is read
 AGAIN = 2.0  # seconds after which a file is looked at again
 PATIENCE = 0.05  # seconds that a look may take
 STUCK = 4  # threads that may hang
-PROCESSES, PLACES, FILES = 4096, 1024, 64  # kept: processes, roots, and different files
+PROCESSES, PLACES = 4096, 1024  # kept: processes and roots
+FILES, FILES_BYTES = 64, 16 << 20  # different files
+NAME, PLACE = 250, 300  # bytes of a name with its address, of a process or root
 NO_NAMES: dict[str, str] = {}
+
+FileId: TypeAlias = tuple[int, ...]  # device, inode, time of change and size
+NO_FILE: FileId = ()
 
 
 class Root(NamedTuple):
@@ -39,9 +45,9 @@ class Root(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """A file by device, inode, time of change and size, and its names by address."""
+    """A file and its names by address."""
 
-    file: tuple[int, ...]
+    file: FileId
     names: dict[str, str]
 
 
@@ -49,58 +55,60 @@ class Hosts:
     """The files, as they were read last."""
 
     def __init__(self) -> None:
-        self._roots: OrderedDict[Root, tuple[float, dict[str, str]]] = OrderedDict()
-        self._files: OrderedDict[tuple[int, ...], dict[str, str]] = OrderedDict()
-        self._processes: OrderedDict[tuple[int, int], tuple[float, dict[str, str]]] = OrderedDict()
+        self._roots: OrderedDict[Root, tuple[float, FileId]] = OrderedDict()
+        self._files: Weighed[FileId, dict[str, str]] = Weighed(FILES, FILES_BYTES)
+        self._processes: OrderedDict[tuple[int, int], tuple[float, FileId]] = OrderedDict()
         self._own = root_of("self")
         self._stuck = 0
 
     def of(self, process: tuple[int, int]) -> dict[str, str]:
         """Names by address for a process (start, pid); empty where it is gone or its file cannot be read."""
         now = time.monotonic()
-        looked, names = self._processes.get(process, (-AGAIN, NO_NAMES))
+        looked, file = self._processes.get(process, (-AGAIN, NO_FILE))
         if now - looked >= AGAIN:
-            names = self._of_root(process[1], now)
-            kept(self._processes, process, (now, names), PROCESSES)
-        return names
+            file = self._of_root(process[1], now)
+            kept(self._processes, process, (now, file), PROCESSES)
+        return self._files.get(file) or NO_NAMES
 
-    def _of_root(self, pid: int, now: float) -> dict[str, str]:
+    def _of_root(self, pid: int, now: float) -> FileId:
         root = root_of(str(pid))
         if root is None:
-            return NO_NAMES
-        looked, names = self._roots.get(root, (-AGAIN, NO_NAMES))
+            return NO_FILE
+        looked, file = self._roots.get(root, (-AGAIN, NO_FILE))
         if now - looked >= AGAIN:
-            names = self._look(pid, root)
-            kept(self._roots, root, (now, names), PLACES)
-        return names
+            file = self._look(pid, root)
+            kept(self._roots, root, (now, file), PLACES)
+        return file
 
-    def memory(self) -> int:
-        """Bytes, about."""
-        return 200 * (len(self._roots) + len(self._processes)) + sum(
-            250 * len(names) for names in self._files.values()
-        )
+    def memory(self) -> list[Table]:
+        """What is kept, about."""
+        places = len(self._roots) + len(self._processes)
+        return [
+            self._files.table("names: hosts files"),
+            table("names: whose hosts file", places, PLACES + PROCESSES, PLACE),
+        ]
 
-    def _look(self, pid: int, root: Root) -> dict[str, str]:
+    def _look(self, pid: int, root: Root) -> FileId:
         if root == self._own:
-            return self._keep(read(pid, self._files))
+            return self._keep(read(pid, self._files.get))
         if self._stuck >= STUCK:
-            return NO_NAMES
+            return NO_FILE
         answer: queue.SimpleQueue[Contents | None] = queue.SimpleQueue()
-        threading.Thread(target=lambda: answer.put(read(pid, self._files)), daemon=True).start()
+        threading.Thread(target=lambda: answer.put(read(pid, self._files.get)), daemon=True).start()
         try:
             return self._keep(answer.get(timeout=PATIENCE))
         except queue.Empty:
             self._stuck += 1  # a file system that does not answer
-            return NO_NAMES
+            return NO_FILE
 
-    def _keep(self, contents: Contents | None) -> dict[str, str]:
+    def _keep(self, contents: Contents | None) -> FileId:
         if contents is None:
-            return NO_NAMES
-        kept(self._files, contents.file, contents.names, FILES)
-        return contents.names
+            return NO_FILE
+        self._files.put(contents.file, contents.names, NAME * (1 + len(contents.names)))
+        return contents.file
 
 
-def read(pid: int, known: Mapping[tuple[int, ...], dict[str, str]]) -> Contents | None:
+def read(pid: int, known: Callable[[FileId], dict[str, str] | None]) -> Contents | None:
     """The hosts file that a process sees, if it is one; ``known`` files are not read again."""
     try:
         file = open_inside(pid, "/etc/hosts")
@@ -112,7 +120,7 @@ def read(pid: int, known: Mapping[tuple[int, ...], dict[str, str]]) -> Contents 
         if found.st_size > SIZE:
             return None
         try:
-            return Contents(key, known[key] if key in known else parse(content.read(SIZE)))
+            return Contents(key, known(key) or parse(content.read(SIZE)))
         except OSError:
             return None
 

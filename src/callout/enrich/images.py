@@ -107,6 +107,12 @@ class Reader:
         )
 
 
+def weight(image: Image) -> int:
+    """Bytes that it takes, about (sys.getsizeof): arguments are many objects."""
+    args = image.args or ()
+    return 900 + 60 * len(args) + sum([len(text) for text in args]) + len(image.executable or "")
+
+
 def path(names: bytes, cut: bool) -> str:
     """A path from its names, last to first, each ended by NUL; ``...`` stands for names that are missing."""
     parts = names.split(b"\0")[-2::-1]

@@ -20,6 +20,7 @@ from callout.enrich.nametable import AT_LEAST, Asker, NameTable
 if TYPE_CHECKING:
     from callout.batch import Array, Batch, Column
     from callout.enrich import Kernel, Options
+    from callout.footprint import Table
     from callout.tls import Hello
 
 KEY = np.dtype(
@@ -99,10 +100,10 @@ class Names:
             return Plain(answered.data, answered.data != 0)
         return Plain(plain(batch.key("began")) - answered.data, answered.data != 0)
 
-    def memory(self) -> dict[str, int]:
-        """Bytes kept, about."""
-        heard = self._heard.memory() if self._heard else {}
-        return {"names": self.table.memory(), **heard, "names: hosts files": self._hosts.memory()}
+    def memory(self) -> list[Table]:
+        """What is kept, about."""
+        heard = self._heard.memory() if self._heard else []
+        return [self.table.memory(), *heard, *self._hosts.memory()]
 
     def close(self) -> None:
         """Nothing is held."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from callout.enrich.fair import Fair, Limits
+from callout.footprint import Table, table
 
 Confidence: TypeAlias = Literal["high", "medium", "low"]
 SECOND = 1_000_000_000
@@ -21,6 +22,7 @@ AT_LEAST = 10 * SECOND  # in which who asked connects, whatever the answer's tim
 AT_MOST = 7 * 86_400 * SECOND
 GRACE = 3600 * SECOND  # after its time, in which a name is still told: applications keep addresses for longer
 SWEEP = 60 * SECOND
+LONGEST = 1000  # bytes by which a name may be longer than usual: 255 bytes, four characters each
 ENTRY = 700  # bytes of one entry with its keys, as measured by tests/test_nametable.py
 
 
@@ -76,6 +78,7 @@ class NameTable:
     def __init__(self, limits: Limits = LIMITS, at_least: int = AT_LEAST) -> None:
         self._at_least = at_least
         self._answers: Fair[Key, Answer] = Fair(limits, self._dropped)
+        self._most = limits.total
         self._by_place: dict[Place, dict[Key, Answer]] = {}
         self._swept = 0
         self.latest = 0  # when the last answer came
@@ -83,9 +86,9 @@ class NameTable:
     def __len__(self) -> int:
         return len(self._answers)
 
-    def memory(self) -> int:
-        """Bytes, about."""
-        return len(self._answers) * ENTRY
+    def memory(self) -> Table:
+        """What is kept, about."""
+        return table("names: answers", len(self._answers), self._most, ENTRY, LONGEST)
 
     def add(self, netns: int, address: str, name: str, asker: Asker, when: int, ttl: int) -> None:
         """An answer came: ``address`` may be kept as that of ``name`` for ``ttl`` seconds."""

@@ -13,13 +13,15 @@ import numpy as np
 
 from callout.batch import Coded, Plain
 from callout.enrich.dense import dense
-from callout.enrich.geoip import Databases, Spot
+from callout.enrich.geoip import KEPT, Databases, Spot
 from callout.enrich.ranges import name_of
 from callout.enrich.services import service_of
+from callout.footprint import table
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch, Column
     from callout.enrich import Kernel, Options
+    from callout.footprint import Table
 
 SPOT_BYTES = 500  # of an address that was looked up, with its key
 GEO: dict[str, Callable[[Spot], Any]] = {
@@ -59,9 +61,9 @@ class Places:
         if name not in batch:
             batch.add(name, source)
 
-    def memory(self) -> dict[str, int]:
+    def memory(self) -> list[Table]:
         """Addresses that were looked up."""
-        return {"places": SPOT_BYTES * len(self._databases) if self._databases is not None else 0}
+        return [] if self._databases is None else [table("places", len(self._databases), KEPT, SPOT_BYTES)]
 
     def close(self) -> None:
         """Closes the databases."""

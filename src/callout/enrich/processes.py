@@ -7,8 +7,7 @@ execs, so a row tells what its process was at the time of the attempt, however s
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,14 +18,15 @@ from callout.enrich.aside import Aside
 from callout.enrich.capabilities import names
 from callout.enrich.entities import Ancestor, Entities, Entity, Key, same
 from callout.enrich.hashes import Hashes
-from callout.enrich.images import Image
-from callout.enrich.kept import kept
-from callout.enrich.users import Names, Users
+from callout.enrich.images import Image, weight
+from callout.enrich.kept import Weighed
+from callout.enrich.users import ANSWER, Names, Users
+from callout.footprint import Table, table
 from callout.schema import FIELDS
 
-KNOWN = 4096  # processes of which everything is kept as values
-WHO = 1500  # bytes of one, about
-ANSWERS = 1024  # hashes and databases that are kept
+KNOWN, KNOWN_BYTES = 4096, 24 << 20  # processes of which everything is kept as values
+ANCESTOR = 450  # bytes of one of their ancestors, about
+ANSWERS = 64  # of jobs aside that nobody has fetched
 PATIENCE, HASH_PATIENCE = 0.02, 0.2  # seconds that a batch waits for files, at most
 AGAIN = 1.0  # seconds between two looks for processes that nothing told of
 
@@ -53,7 +53,7 @@ class Processes:
         self._aside = Aside(HASH_PATIENCE if options.hash else PATIENCE, ANSWERS)
         self._users = Users(self._aside)
         self._hashes = Hashes(self._aside) if options.hash else None
-        self._known: OrderedDict[tuple[int, int, int], Who] = OrderedDict()
+        self._known: Weighed[tuple[int, int, int], Who] = Weighed(KNOWN, KNOWN_BYTES)
         self._look_at = 0.0
         self._threads: frozenset[int] = frozenset()
         self._entities: Entities
@@ -154,7 +154,7 @@ class Processes:
             who = self._read(entity)
             if entity.image is None:
                 return who  # it may yet be found
-            kept(self._known, key, who, KNOWN)
+            self._known.put(key, who, _weight(who))
         if not who.on_host and who.image is not None:
             who = who._replace(names=self._users.names(who.image, self._open(who.doors)))
         return who
@@ -174,8 +174,8 @@ class Processes:
             on_host=self._users.on_host(image) if image else False,
         )
 
-    def _open(self, doors: Sequence[Key]) -> list[Key]:
-        return [key for key in doors if same(key[1], key[0])]
+    def _open(self, doors: Sequence[Key]) -> Iterator[Key]:
+        return (key for key in doors if same(key[1], key[0]))  # asked only where a database is to be read
 
     def _hash(self, who: Who) -> str | None:
         if self._hashes is None or who.image is None:
@@ -202,14 +202,15 @@ class Processes:
 
         return c.with_numbers(column, name)
 
-    def memory(self) -> dict[str, int]:
-        """Bytes kept, by table."""
-        return {
-            "processes": self._entities.memory(),
-            "processes in use": len(self._known) * WHO,
-            "user databases": self._users.memory(),
-            "files read aside": len(self._aside) * 500,
-        }
+    def memory(self) -> list[Table]:
+        """What is kept."""
+        return [
+            *self._entities.memory(),
+            self._known.table("who made attempts"),
+            *self._users.memory(),
+            *(self._hashes.memory() if self._hashes else ()),
+            table("answers not fetched", len(self._aside), ANSWERS, ANSWER),
+        ]
 
     def close(self) -> None:
         """Ends the threads."""
@@ -274,6 +275,11 @@ class _Makers:
             codes,
             [None if code < 0 else value(self.found[code], number) for number, code in some],
         )
+
+
+def _weight(who: Who) -> int:
+    image = weight(who.image) if who.image else 0
+    return 600 + image + ANCESTOR * len(who.ancestors or ()) + len(who.command_line or "")
 
 
 def _space(who: Who, kind: str) -> int | None:

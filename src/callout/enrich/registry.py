@@ -13,12 +13,14 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 
-from callout.enrich.container import Container, merged
-from callout.enrich.kept import kept
+from callout.enrich.container import Container, merged, weight
+from callout.enrich.kept import Weighed
 from callout.enrich.runtimes import Unanswered
 from callout.enrich.runtimes.sources import Question, Source
+from callout.footprint import Table, table
 
-KEPT = 16384  # containers: the least recently used are forgotten
+KEPT, KEPT_BYTES = 16384, 32 << 20  # containers: the least recently used are forgotten
+ASKED = 200  # bytes of a question
 AGAIN = 30.0  # seconds after which a container without an answer is asked for again
 PAUSE = 2.0  # seconds between attempts to follow a daemon's events
 
@@ -29,7 +31,7 @@ class Registry:
     def __init__(self, sources: Iterable[Source], clock: Callable[[], float] = time.monotonic) -> None:
         self._sources = tuple(sources)
         self._clock = clock
-        self._known: OrderedDict[str, Container] = OrderedDict()
+        self._known: Weighed[str, Container] = Weighed(KEPT, KEPT_BYTES)
         self._asked: OrderedDict[str, float] = OrderedDict()
         self._queues: dict[str, SimpleQueue[Question | None]] = {s.name: SimpleQueue() for s in self._sources}
         self._lock = threading.Condition()
@@ -87,7 +89,7 @@ class Registry:
         with self._lock:
             found = self._known.get(identifier)
             if found:
-                self._known.move_to_end(identifier)
+                self._known.refresh(identifier)
         return found
 
     def pending(self, identifier: str) -> bool:
@@ -114,7 +116,8 @@ class Registry:
     def learn(self, container: Container) -> None:
         """Keeps what was said about a container."""
         with self._lock:
-            kept(self._known, container.id, merged(self._known.get(container.id), container), KEPT)
+            whole = merged(self._known.get(container.id), container)
+            self._known.put(container.id, whole, weight(whole))
             self.changes += 1
 
     def settle(self, seconds: float) -> bool:
@@ -124,6 +127,12 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def memory(self) -> list[Table]:
+        """What is kept, about."""
+        with self._lock:
+            asked = table("containers asked for", len(self._asked), KEPT, ASKED)
+            return [self._known.table("containers"), asked]
 
     def close(self) -> None:
         """Ends the threads; one that waits for an answer ends with it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 
 from callout.enrich.fair import Fair, Limits
+from callout.footprint import Table
 
 LIMITS = Limits(owner=64, group=256, total=512)  # streams of a cgroup, of a network namespace, in all
 MOST = 16384  # bytes kept of a stream
@@ -25,17 +26,26 @@ class Stream:
         self.full = False  # what came after did not fit: there is a gap
         self._next = sequence
         self._early: dict[int, bytes] = {}
+        self._ahead = 0  # bytes in it
+
+    def size(self) -> int:
+        """Bytes that are kept."""
+        return len(self.data) + self._ahead
 
     def add(self, sequence: int, data: bytes) -> None:
         """A piece that begins with the TCP sequence number ``sequence``."""
-        if len(self._early) < AHEAD or (self._next - sequence) & 0xFFFFFFFF < HALF:
+        room = len(self._early) < AHEAD and self._ahead + len(data) <= MOST
+        if room or (self._next - sequence) & 0xFFFFFFFF < HALF:
+            self._ahead += len(data) - len(self._early.get(sequence, b""))
             self._early[sequence] = data
         while self._early:
             sequence = min(self._early, key=lambda number: (number - self._next + HALF) & 0xFFFFFFFF)
             overlap = (self._next - sequence) & 0xFFFFFFFF
             if overlap >= HALF:
                 return  # it begins after what has come
-            fresh = self._early.pop(sequence)[overlap:]
+            piece = self._early.pop(sequence)
+            self._ahead -= len(piece)
+            fresh = piece[overlap:]
             self.data += fresh[: max(0, MOST - len(self.data))]
             self._next = (self._next + len(fresh)) & 0xFFFFFFFF
 
@@ -45,6 +55,7 @@ class Streams:
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._streams: Fair[Hashable, Stream] = Fair(limits)
+        self._most = limits.total
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -60,10 +71,11 @@ class Streams:
         """Forgets a stream."""
         self._streams.drop(key)
 
-    def memory(self) -> int:
-        """Bytes, about."""
+    def memory(self) -> Table:
+        """What is kept, about."""
         streams = [stream for key in self._streams if (stream := self._streams.get(key))]
-        return sum(ENTRY + len(stream.data) for stream in streams)
+        used = sum(ENTRY + stream.size() for stream in streams)
+        return Table("names: TCP streams", len(streams), self._most, used, self._most * (ENTRY + 2 * MOST))
 
 
 def messages(stream: Stream) -> Iterator[tuple[bytes, bool]]:

@@ -22,11 +22,15 @@ from callout.enrich.aside import Aside
 from callout.enrich.entities import Key, same
 from callout.enrich.images import Image
 from callout.enrich.inside import read_inside
-from callout.enrich.kept import kept
+from callout.enrich.kept import Weighed, kept
+from callout.footprint import Table, table
 
 KEPT = 60  # seconds that a container's database is believed
-ROOTS = 256  # of which databases are kept
-NAMES = 4096  # of one database
+ROOTS, ROOTS_BYTES = 256, 8 << 20  # of which databases are kept
+NAMES = 2048  # users, and groups, of one database
+NAME = 120  # bytes of one
+ANSWER = 2 * NAMES * NAME  # of a database at most
+ASKED = 4096  # answers of a directory service
 
 
 class Names(NamedTuple):
@@ -43,7 +47,8 @@ class Users:
         self._aside = aside
         self._own = os.stat("/proc/self/ns/mnt").st_ino, os.stat("/").st_ino
         self._user_space = os.stat("/proc/self/ns/user").st_ino
-        self._known: OrderedDict[tuple[object, int], tuple[float, Names]] = OrderedDict()
+        self._known: Weighed[tuple[object, int], tuple[float, Names]] = Weighed(ROOTS, ROOTS_BYTES)
+        self._asked: OrderedDict[tuple[int, int], str | None] = OrderedDict()
         self._files = Names({}, {})
         self._read_at = 0.0
 
@@ -53,7 +58,13 @@ class Users:
             self._files, self._read_at = host_files(), time.monotonic()
         name = self._files[place].get(number)
         if name is None:
-            _, name = self._aside.ask((place, number), lambda: _asked(number, place))
+            key = place, number
+            if key in self._asked:
+                return self._asked[key]
+            ready, name = self._aside.ask(key, lambda: _asked(number, place))
+            if ready:
+                self._aside.forget(key)
+                kept(self._asked, key, name, ASKED)
         return name
 
     def on_host(self, image: Image) -> bool:
@@ -66,19 +77,29 @@ class Users:
         known = self._known.get(place)
         if known is not None and time.monotonic() - known[0] < KEPT:
             return known[1]
-        for start, pid in doors:
-            asked = place, start, pid
-            ready, found = self._aside.ask(asked, lambda start=start, pid=pid: read(pid, start))  # type: ignore[misc]
-            if ready:
-                self._aside.forget(asked)
-            if found is not None:
-                kept(self._known, place, (time.monotonic(), found), ROOTS)
-                return found  # type: ignore[no-any-return]
+        ways = tuple(doors)
+        # one question for a root, whoever has it: should its files never answer, one thread is lost to them
+        ready, found = self._aside.ask(place, lambda: first(ways)) if ways else (False, None)
+        if ready:
+            self._aside.forget(place)
+        if found is not None:
+            size = NAME * (len(found.users) + len(found.groups))
+            return self._known.put(place, (time.monotonic(), found), size)[1]
         return known[1] if known else None
 
-    def memory(self) -> int:
-        """Bytes kept, about."""
-        return sum(120 * (len(names.users) + len(names.groups)) for _, names in self._known.values())
+    def memory(self) -> list[Table]:
+        """What is kept, about."""
+        asked = table("answers of directory services", len(self._asked), ASKED, 2 * NAME)
+        return [self._known.table("user databases"), asked]
+
+
+def first(doors: Iterable[Key]) -> Names | None:
+    """The database by the first process through which it can be read."""
+    for start, pid in doors:
+        with suppress(OSError):
+            if (found := read(pid, start)) is not None:
+                return found
+    return None
 
 
 def read(pid: int, start: int) -> Names | None:

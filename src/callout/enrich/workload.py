@@ -22,14 +22,15 @@ from callout.enrich.container import Container
 from callout.enrich.dense import dense
 from callout.enrich.registry import Registry
 from callout.enrich.runtimes.sources import Question, sources
+from callout.footprint import Table, table
 
 if TYPE_CHECKING:
     from callout.batch import Array, Batch, Column
     from callout.enrich import Kernel, Options
 
-KEPT = 65536  # workloads
+KEPT = 16384  # workloads
 SETTLE = 1.5  # seconds that the beginning and the end of a trace wait for answers at most
-PATH_BYTES, WORK_BYTES, CONTAINER_BYTES = 400, 400, 2000  # measured with sys.getsizeof on a Docker host
+WORK_BYTES = 800  # of one with its path, measured with sys.getsizeof on a Docker host
 RECORD = "RECORD_CGROUP"
 USER = re.compile(r"/user-(\d+)\.slice/")
 
@@ -179,12 +180,10 @@ class Workloads:
         """Which runtimes did not answer, where a container has no name for it."""
         return sorted(set(self.registry.problems.values())) if self.registry.nameless() else []
 
-    def memory(self) -> dict[str, int]:
-        """Bytes, estimated from numbers."""
-        return {
-            "cgroups": PATH_BYTES * len(self.cgroups) + WORK_BYTES * len(self._known),
-            "containers": CONTAINER_BYTES * len(self.registry),
-        }
+    def memory(self) -> list[Table]:
+        """What is kept, about."""
+        known = table("cgroups that made attempts", len(self._known), KEPT, WORK_BYTES)
+        return [self.cgroups.memory(), known, *self.registry.memory()]
 
     def close(self) -> None:
         """Ends the threads."""
