@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 
 import callout
+from callout.btf import STRUCT, Btf
 
 from .watch import CALLOUT, PATIENCE, finish, traced
 
@@ -25,6 +28,7 @@ pytestmark = pytest.mark.kernel
 SOURCE = Path(__file__).with_name("burst.c")
 # how many; the whole number takes a minute on two busy cores
 COUNT = int(os.environ.get("CALLOUT_TEST_PROCESSES", "10000"))
+PID_MAX = 400  # of a namespace; those below 300 (RESERVED_PIDS, kernel/pid.c) are not used again
 REUSED = 64  # pids that are used over and over
 
 
@@ -89,6 +93,31 @@ def test_pids_that_are_used_again(tmp_path: Path, burst: Path, port: int) -> Non
     rows, said, truth = run(tmp_path, port, ["unshare", "--pid", "--fork", *command])
     compare(rows, said, truth, burst, port, inner=True)
     assert len({line.split()[1] for line in truth.splitlines()}) <= REUSED
+    assert len({row["process"]["entity_id"] for row in rows}) == count
+
+
+def pid_max_of_its_own() -> bool:
+    """Whether a pid namespace has its own pid_max (Linux 6.14): elsewhere to write it would change the host's."""
+    try:
+        running = Btf(Path("/sys/kernel/btf/vmlinux").read_bytes())
+    except FileNotFoundError:
+        return False
+    (found,) = (t for t in running.types if t.kind == STRUCT and t.name == "pid_namespace")
+    return "pid_max" in {running._string(label) for label, _, _ in struct.iter_unpack("<III", found.data)}
+
+
+def test_pids_that_wrap_around(tmp_path: Path, burst: Path, port: int) -> None:
+    """In a pid namespace with the smallest pid_max that leaves room: the kernel itself begins again every 100 pids."""
+    if not pid_max_of_its_own():
+        pytest.skip("pid_max is the host's: no namespace has its own before Linux 6.14")
+    count = COUNT // 3
+    script = f'echo {PID_MAX} >/proc/sys/kernel/pid_max && exec "$@"'
+    command = ["sh", "-c", script, "sh", str(burst), str(port), str(count), "8", "0"]
+    rows, said, truth = run(tmp_path, port, ["unshare", "--pid", "--fork", *command])
+    compare(rows, said, truth, burst, port, inner=True)
+    pids = [int(line.split()[1]) for line in truth.splitlines()]
+    assert max(pids) < PID_MAX
+    assert sum(later < earlier for earlier, later in itertools.pairwise(pids)) >= count // PID_MAX
     assert len({row["process"]["entity_id"] for row in rows}) == count
 
 
