@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from callout.lab.address import inet
 from callout.lab.outcomes import later
-from callout.lab.scenario import Scenario
+from callout.lab.scenario import Expected, Scenario
 from callout.lab.world import World
 
 HOST = "127.0.0.1"
@@ -57,24 +57,31 @@ def told(port: int, kind: int, code: int) -> Callable[[World], None]:
         ):
             attempt = world.begin(caller, inet(HOST, port))
             packet = syn_of(ear, caller.getsockname()[1])
+            sent = world.about(mouth, inet(HOST, 0), call="sendto")
             mouth.sendto(message(kind, code, packet), (HOST, 0))
+            world.tell(sent)
             world.arranged(f"an ICMP error of type {kind}, code {code}, quotes the SYN")
             world.tell(attempt, world.outcome(caller))
 
     return act
 
 
+# The error itself is a datagram to an address: a way out, too
+SENT = Expected("associated", None, None, None, seen_by=("trampoline",), fields={"connect.entry": "sendto"})
 SCENARIOS = (
     Scenario(
         "icmp_host_unknown", "remote", "ICMP destination host unknown", told(8290, UNREACHABLE, 7),
-        (later("unreachable", "EHOSTDOWN", "icmp_host_unreachable"),), needs=("raw",),
+        (later("unreachable", "EHOSTDOWN", "icmp_host_unreachable"), SENT), needs=("raw",),
+        entries=("connect", "sendto"),
     ),
     Scenario(
         "icmp_isolated", "remote", "ICMP source host isolated", told(8291, UNREACHABLE, 8),
-        (later("unreachable", "ENONET", "icmp_other"),), needs=("raw",),
+        (later("unreachable", "ENONET", "icmp_other"), SENT), needs=("raw",),
+        entries=("connect", "sendto"),
     ),
     Scenario(
         "icmp_parameter", "remote", "ICMP parameter problem", told(8292, PARAMETER_PROBLEM, 0),
-        (later("unreachable", "EPROTO", "icmp_other"),), needs=("raw",),
+        (later("unreachable", "EPROTO", "icmp_other"), SENT), needs=("raw",),
+        entries=("connect", "sendto"),
     ),
 )  # fmt: skip
