@@ -100,6 +100,7 @@ struct tcp_sock {
 	u32 rcv_nxt;
 	u32 copied_seq;
 	u32 write_seq;
+	u32 snd_una;
 	u32 snd_nxt;
 	u32 segs_out;
 	u64 bytes_sent;
@@ -240,6 +241,9 @@ struct task_struct {
 	kuid_t loginuid;
 	u64 self_exec_id; /* 32 bits before 5.7 */
 } __kernel;
+
+/* include/net/dropreason-core.h (its numbers differ by kernel) */
+enum skb_drop_reason { SKB_DROP_REASON_NETFILTER_DROP = 8, SKB_DROP_REASON_QDISC_DROP = 43, SKB_DROP_REASON_TC_INGRESS = 46 };
 
 struct sk_buff {
 	struct sock *sk;

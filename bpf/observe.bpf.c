@@ -25,6 +25,7 @@
 #include "observe/entry_trampoline.h"
 #include "observe/entry_kprobe.h"
 #include "observe/denied.h"
+#include "observe/stray.h"
 #include "observe/socket.h"
 #include "observe/uring.h"
 #include "observe/datagram.h"

@@ -96,6 +96,7 @@ enum PACKED attempt_flag {
 	FLAG_SIX_ONLY = 134217728,	/* the socket may not speak IPv4: IPV6_V6ONLY, or bound to an IPv6 address */
 	FLAG_LISTENING = 268435456,	/* the socket listens */
 	FLAG_UNDONE = 536870912,	/* shutdown(2) or AF_UNSPEC ended it while it was under way */
+	FLAG_FROM_LOOPBACK = 1073741824, /* the socket is bound to a loopback address */
 };
 
 enum PACKED denier {

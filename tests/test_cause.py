@@ -76,7 +76,12 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     (settled(errno.ECONNREFUSED, rst=True), "rst_from_peer"),
     (settled(errno.ECONNREFUSED, rst=True, local=True), "no_listener"),
     (settled(errno.ECONNREFUSED), "unknown"),  # neither a RST nor an ICMP error was seen
-    (settled(errno.ECONNRESET, rst=True), "rst_from_peer"),
+    (settled(errno.ECONNRESET, rst=True), "reset_in_handshake"),
+    (settled(errno.ECONNABORTED), "socket_destroyed"),
+    (failed(errno.EINVAL, from_loopback=True), "wrong_source"),
+    (failed(errno.EINVAL, from_loopback=True, addrlen=15), "bad_length"),
+    (failed(errno.ENODEV), "no_device"),
+    (failed(errno.ENODEV, programs=True), "unknown"),
     (settled(errno.ECONNRESET, undone=True), "closed_by_application"),
     (settled(errno.ECONNREFUSED, drop="NETFILTER_DROP"), "netfilter_reject"),
     (settled(errno.ETIMEDOUT, syns=6), "syn_unanswered"),
@@ -141,7 +146,8 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     (failed(errno.EISCONN, listening=True), "socket_listens"),
     # a datagram socket's late error
     ({"type": DGRAM, "protocol": 17, "state": CLOSE, "err": errno.ECONNREFUSED}, "icmp_port_unreachable"),
-    ({"type": DGRAM, "protocol": 17, "state": CLOSE, "err": errno.EHOSTUNREACH}, "unknown"),
+    ({"type": DGRAM, "protocol": 17, "state": CLOSE, "err": errno.EHOSTUNREACH}, "icmp_admin_prohibited"),
+    ({"type": DGRAM, "protocol": 17, "state": CLOSE, "err": errno.EMSGSIZE}, "unknown"),
     (failed(errno.ECONNREFUSED), "unknown"),  # nothing was sent
     (settled(errno.ENETUNREACH, drop="NETFILTER_DROP"), "netfilter_reject"),
     (settled(errno.EHOSTUNREACH, drop="NEIGH_FAILED"), "neighbour_failed"),
@@ -198,7 +204,7 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     ({"ret": -errno.EINPROGRESS, "followed": True, "state": CLOSE}, "closed_by_application"),
     ({"ret": -errno.EINPROGRESS, "followed": True, "state": CLOSE, "exiting": True}, "process_died"),
     # other families, other errors
-    (failed(errno.ECONNRESET, family=VSOCK, asked_family=VSOCK), "unknown"),
+    (failed(errno.ECONNRESET, family=VSOCK, asked_family=VSOCK), "rst_from_peer"),
     (failed(errno.EINVAL, family=VSOCK, asked_family=VSOCK, addrlen=8), "bad_length"),
     (failed(errno.ENOMEM), "unknown"),
 ]

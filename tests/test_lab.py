@@ -42,7 +42,11 @@ EXPECTATIONS = [
     for row, expected in enumerate(scenario.expected)
 ]
 # Errors whose verdict the error alone does not tell (callout.verdict.verdict_of)
-BY_CAUSE = {("EINVAL", "no_route"): "unreachable", ("ECONNRESET", "closed_by_application"): "aborted"}
+BY_CAUSE = {
+    ("EINVAL", "no_route"): "unreachable",
+    ("EINVAL", "wrong_source"): "unreachable",
+    ("ECONNRESET", "closed_by_application"): "aborted",
+}
 BY_ICMP = {"ENOPROTOOPT": "unreachable"}  # of a call; else it is of setsockopt(2)
 UNEXPLAINED = SUCCESS | {"interrupted"}  # nothing failed, or the verdict says all
 

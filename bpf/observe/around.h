@@ -122,6 +122,19 @@ static __always_inline bool six_only(const void *sk)
 	       (own.words[0] | own.words[1] || own.words[2] != 0xffff0000);
 }
 
+/* Bound to an address of 127.0.0.0/8, or to ::1: from there one gets to this host only. */
+static __always_inline bool from_loopback(const struct attempt *r, const void *sk)
+{
+	struct in6_addr own;
+
+	if (r->family == AF_INET)
+		return (u8)(PEEK(struct sock, sk, __sk_common.skc_addrpair) >> 32) == 127;
+	own = PEEK(struct sock, sk, __sk_common.skc_v6_rcv_saddr);
+	if (own.words[0] | own.words[1])
+		return false;
+	return (!own.words[2] && own.words[3] == __builtin_bswap32(1)) || (own.words[2] == 0xffff0000 && (u8)own.words[3] == 127);
+}
+
 static __always_inline void look_around(struct attempt *r, struct task_struct *task, const void *sk)
 {
 	u16 asked = *(u16 *)r->sockaddr;
@@ -135,7 +148,11 @@ static __always_inline void look_around(struct attempt *r, struct task_struct *t
 		r->flags |= FLAG_LISTENING;
 	if (rewriters(task, sk, asked))
 		r->flags |= FLAG_PROGRAMS;
-	if (r->family == AF_UNIX || !ipv4)
+	if (r->family == AF_UNIX)
+		return;
+	if (from_loopback(r, sk))
+		r->flags |= FLAG_FROM_LOOPBACK;
+	if (!ipv4)
 		return;
 	if (r->family == AF_INET6 && six_only(sk))
 		r->flags |= FLAG_SIX_ONLY;

@@ -150,6 +150,8 @@ static __always_inline void flight_settle(struct sock *sk, int state)
 		r->flags &= ~FLAG_DEFERRED; /* the data were sent, and the SYN with them */
 	if (state == TCP_CLOSE && !r->err)
 		closed_here(r, task, sk);
+	if (state == TCP_CLOSE)
+		find_stray(r, sk);
 	soft_error(r, sk->sk_err_soft);
 	if (task->tgid == r->pid)
 		r->flags |= FLAG_BY_CALL;
@@ -264,13 +266,12 @@ SEC("tp_btf/kfree_skb")
 int BPF_PROG(socket_drop, struct sk_buff *skb, void *location, int reason)
 {
 	struct sock *sk = skb->sk;
-	struct attempt *r;
+	struct attempt *r = sk ? flight_of(sk) : NULL;
 
-	if (!sk)
+	if (!r) {
+		note_stray(skb, reason);
 		return 0;
-	r = flight_of(sk);
-	if (!r)
-		return 0;
+	}
 	if (!r->drop)
 		r->drop = reason;
 	step(r, STEP_DROP, reason);

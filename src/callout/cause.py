@@ -27,6 +27,7 @@ from callout.verdict import (
 )
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK
+AF_VSOCK = 40
 SHORTEST = {AF_INET: 16, AF_INET6: 24, AF_UNIX: 3, 16: 12, 40: 16}  # least addrlen by family of the socket
 
 # The error alone tells, whatever the family.
@@ -70,6 +71,13 @@ ICMP = {
     **dict.fromkeys(
         ((4, 3, 9), (4, 3, 10), (4, 3, 13), (6, 1, 1), (6, 1, 5), (6, 1, 6)), "icmp_admin_prohibited"
     ),
+}
+FATAL = {  # errors that an ICMP message makes on a datagram socket without IP_RECVERR
+    errno.ECONNREFUSED: "icmp_port_unreachable",
+    errno.EHOSTUNREACH: "icmp_admin_prohibited",  # codes 10 and 13; 14 and 15 (precedence) no router sends
+    errno.EACCES: "icmp_admin_prohibited",  # ICMPv6
+    errno.ENOPROTOOPT: "icmp_protocol_unreachable",
+    errno.EHOSTDOWN: "icmp_host_unreachable",  # code 7
 }
 # What a firewall of this host can say (nft(8), reject): other ICMP errors from here somebody else has made.
 REJECTS = {(4, 3, code) for code in (0, 1, 2, 3, 9, 10, 13)} | {(6, 1, code) for code in (0, 1, 3, 4, 5, 6)}
@@ -133,6 +141,10 @@ def cause_of(e: Evidence, verdict: str, error: int) -> str | None:
         return local(e, error)
     if internet:
         return late(e, error) if e.ret == 0 else unsent(e, error)
+    if (
+        e.family == AF_VSOCK and error == errno.ECONNRESET
+    ):  # net/vmw_vsock/virtio_transport_common.c: the peer's RST
+        return "rst_from_peer"
     if e.family == AF_NETLINK and error == errno.EPERM:
         return "no_privilege" if "lsm" in e.watched else "unknown"
     return "unknown"
@@ -141,7 +153,7 @@ def cause_of(e: Evidence, verdict: str, error: int) -> str | None:
 def invalid(e: Evidence) -> str:
     """EINVAL: a length outside 0..128 is refused before anything else (net/socket.c, move_addr_to_kernel)."""
     if routed_away(e, errno.EINVAL):
-        return "no_route"
+        return "wrong_source" if e.from_loopback else "no_route"
     if not 0 <= e.addrlen <= 128 or e.addrlen < SHORTEST.get(e.family, 2):
         return "bad_length"
     if blurred(e):
@@ -183,6 +195,8 @@ def unsent(e: Evidence, error: int) -> str:
         return "no_route"
     if error == errno.EHOSTUNREACH:
         return "no_route"
+    if error == errno.ENODEV:
+        return "no_device"
     if error == errno.EADDRNOTAVAIL:
         return "no_source_address" if e.family == AF_INET6 and e.special != "mapped" else "unknown"
     if error == errno.EACCES:
@@ -193,10 +207,14 @@ def unsent(e: Evidence, error: int) -> str:
 
 
 def late(e: Evidence, error: int) -> str:
-    """An error that came to a datagram socket later: a port unreachable alone refuses (net/ipv4/icmp.c)."""
+    """An error that came to a datagram socket later. Where the ICMP error itself was not seen, its errno tells.
+
+    Only those that TCP would call fatal come to a socket without IP_RECVERR, which would have shown the ICMP error
+    (net/ipv4/udp.c, udp_err; net/ipv4/icmp.c, icmp_err_convert; net/ipv6/icmp.c).
+    """
     if e.icmp and error == e.icmp_err:
         return by_icmp(e, "NETFILTER" in e.drop)
-    return "icmp_port_unreachable" if error == errno.ECONNREFUSED else "unknown"
+    return FATAL.get(error, "unknown")
 
 
 def sent(e: Evidence, error: int) -> str:
@@ -206,6 +224,12 @@ def sent(e: Evidence, error: int) -> str:
         return by_icmp(e, filtered)
     if filtered and error in REJECTED and not e.icmp:  # what this host drops, nobody else can refuse
         return "netfilter_reject"
+    if error == errno.ECONNABORTED:  # net/ipv4/tcp.c, tcp_abort
+        return "socket_destroyed"
+    if (
+        error == errno.ECONNRESET and e.rst
+    ):  # a RST that answers a SYN refuses (net/ipv4/tcp_input.c, tcp_reset)
+        return "reset_in_handshake"
     if error in (errno.ECONNREFUSED, errno.ECONNRESET):
         if e.rst:
             return "no_listener" if e.local else "rst_from_peer"

@@ -151,7 +151,9 @@ def run(
             reader = threading.Thread(target=read, args=(child, told, failure))
             reader.start()  # beside us: the pipe does not hold all reports
             child.release()
-            while not child.finished():
+            while not (
+                failure or child.finished()
+            ):  # nobody reads on after a failure: the child would never end
                 trace.gather()
             reader.join()
             if failure:

@@ -109,6 +109,7 @@ class Evidence(NamedTuple):
     )
     broadcast: bool = False  # a broadcast address of this network, and the socket may not call those
     six_only: bool = False  # the socket may not speak IPv4
+    from_loopback: bool = False  # the socket is bound to a loopback address
     undone: bool = False  # shutdown(2) or AF_UNSPEC ended it: SO_ERROR says ECONNRESET, but nobody reset it
     watched: frozenset[str] = (
         frozenset()
@@ -160,8 +161,9 @@ def blurred(e: Evidence) -> bool:
 
 
 def routed_away(e: Evidence, error: int) -> bool:
-    """A well-formed call to a blackhole route fails with EINVAL (net/ipv4/route.c, RTN_BLACKHOLE).
+    """A well-formed call to a blackhole route, or from loopback to another host, fails with EINVAL.
 
+    Both: net/ipv4/route.c (RTN_BLACKHOLE; __mkroute_output).
     An IPv6 stream socket refuses every AF_INET address: EINVAL below 24 bytes (net/ipv6/tcp_ipv6.c,
     tcp_v6_connect). A datagram socket takes them (net/ipv6/datagram.c, __ip6_datagram_connect).
     """

@@ -12,7 +12,6 @@ ERRORS = {
     "EINPROGRESS": "it is what the call returns, not what becomes of it: tcp_nb_ok and many others return it",
     "ENETDOWN": "bind(2) and sends on packet sockets say it, which have no connect",
     "ENOBUFS": "a host that is out of memory cannot be made without harm",
-    "ENODEV": "a live vsock leads out of the laboratory's namespace",
     "ENOMEM": "a host that is out of memory cannot be made without harm",
     "ERESTARTSYS": "no program sees it: the call of tcp_restart returns it inside the kernel",
 }
@@ -20,7 +19,7 @@ CAUSES = {
     "callout_policy": "no verb of this version denies",
     "unknown": "it is the absence of a cause; a tier that lacks evidence says it",
 }
-VERDICTS = {"reset": "the attempt was established before: tcp_listener_closed shows the reset that follows"}
+VERDICTS: dict[str, str] = {}
 ATTACKS = {
     "sockaddr swap": "which address a racing thread gets into the call differs from run to run: no row can be claimed;"
     " `callout explain swap-attack` tells, and the rows of swaps are tested as a race",

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from callout.lab.report import Attempt
 from callout.lab.scenario import Expected, Scenario
-from callout.lab.ways import WAYS, Way
+from callout.lab.ways import WAYS, Way, failing
 from callout.lab.world import World
 from callout.verdict import SUCCESS, errno_name
 
@@ -30,6 +30,13 @@ FAILURES = {  # errno and cause of those that do not succeed
     "unix_sendto_missing": ("ECONNREFUSED", "unix_no_listener"),
     "fastopen_unrouted": ("ENETUNREACH", "no_route"),
     "kernel": ("ECONNREFUSED", "no_listener"),
+    "uring_refused": ("ECONNREFUSED", "no_listener"),
+    "uring_unrouted": ("ENETUNREACH", "no_route"),
+    "uring_unix_missing": ("ECONNREFUSED", "unix_no_listener"),
+    "i386_refused": ("ECONNREFUSED", "no_listener"),
+    "socketcall_refused": ("ECONNREFUSED", "no_listener"),
+    "fastopen_refused": ("ECONNREFUSED", "no_listener"),
+    "fastopen_silent": ("ETIMEDOUT", "syn_unanswered"),
 }
 # Sockets: family, type, protocol
 TCP, UDP, MPTCP = (socket.AF_INET, 1, 6), (socket.AF_INET, 2, 17), (socket.AF_INET, 1, 262)
@@ -51,6 +58,7 @@ KINDS: dict[str, tuple[int, int, int]] = {
     "sctp_sendto": (socket.AF_INET, 5, 132),
     "dccp": (socket.AF_INET, 6, 33),
     "smc": (43, 1, 0),
+    "uring_unix_missing": (socket.AF_UNIX, 1, 0),
 }
 CALLS = {"connect_x32": "connect_x32"}  # where the word of connect.entry does not tell how it is called
 
@@ -100,8 +108,11 @@ def scenario(way: Way) -> Scenario:
     return Scenario(
         f"way_{way.name}", "entries", way.what, taking(way),
         (Expected(way.verdict, errno, cause, None, fields=fields, lenient=True),),
-        alone=True, address_families=(family(way),), entries=(call(way),),
+        alone=True, slow=way.verdict == "timed_out", address_families=(family(way),), entries=(call(way),),
     )  # fmt: skip
 
 
-SCENARIOS = tuple(scenario(way) for name in CHOSEN for way in WAYS if way.name == name)
+SCENARIOS = (
+    *(scenario(way) for name in CHOSEN for way in WAYS if way.name == name),
+    *(scenario(way) for way in failing.WAYS),
+)

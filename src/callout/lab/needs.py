@@ -12,6 +12,7 @@ from collections.abc import Callable
 from callout.lab import cgroup, landlock, libc, process, tools
 
 IPPROTO_MPTCP = 262  # include/uapi/linux/in.h
+TCP_REPAIR = 19  # include/uapi/linux/tcp.h
 
 
 def users() -> str | None:
@@ -119,6 +120,38 @@ def installed(program: str) -> Callable[[], str | None]:
     return probe
 
 
+def repair() -> str | None:
+    """Need ``repair``: TCP's repair mode, which takes CAP_NET_ADMIN over the network."""
+    with socket.socket() as probe:
+        try:
+            probe.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+            probe.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, -1)
+        except OSError as error:
+            return f"TCP has no repair mode for us ({error.strerror})"
+    return None
+
+
+def destroy() -> str | None:
+    """Need ``destroy``: ss(8) can destroy sockets (CONFIG_INET_DIAG_DESTROY)."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        if reason := tools.feed("ss", "-aK", "sport", "=", f":{server.getsockname()[1]}", text=""):
+            return reason
+        gone = not server.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    return None if gone else "this kernel destroys no sockets on request (CONFIG_INET_DIAG_DESTROY)"
+
+
+def vsock_loopback() -> str | None:
+    """Need ``vsock_loopback``: the transport that stays in this machine, for CID 1 shall lead nowhere else."""
+    if os.path.exists("/sys/module/vsock_loopback"):
+        return None
+    return "vsock leads out of this machine only (modprobe vsock_loopback, where the kernel has it)"
+
+
+def xfrm() -> str | None:
+    """Need ``xfrm``: IPsec policies."""
+    return tools.feed("ip", "-batch", "-", text="xfrm policy count\n")
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "users": users,
     "numbers": numbers,
@@ -132,5 +165,9 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "landlock": landlock_net,
     "landlock_scope": landlock_scope,
     "cgroup": cgroups,
+    "repair": repair,
+    "destroy": destroy,
+    "xfrm": xfrm,
+    "vsock_loopback": vsock_loopback,
     **{f"program:{name}": installed(name) for name in PACKAGES},
 }

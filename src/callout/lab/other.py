@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 
 from callout.lab import process
 from callout.lab.address import UNSPEC, inet, inet6
-from callout.lab.outcomes import ASSOCIATED, BAD_LENGTH, BLIND, DISSOLVED, failed, invalid
+from callout.lab.outcomes import ASSOCIATED, BAD_LENGTH, BLIND, DISSOLVED, ESTABLISHED, failed, invalid
 from callout.lab.scenario import Scenario
 from callout.lab.world import World
 
 HOST = "127.0.0.1"
 NETLINK_ROUTE = 0
+LOCAL_CID = (
+    1  # include/uapi/linux/vm_sockets.h: this machine itself, by vsock_loopback; no other transport takes it
+)
 
 
 def netlink(port: int) -> bytes:
@@ -89,6 +93,24 @@ def vsock_wrong(world: World) -> None:
         world.connect(caller, UNSPEC)
 
 
+def vsock_calls(listens: bool) -> Callable[[World], None]:
+    """A call to this machine itself (CID 1)."""
+
+    def act(world: World) -> None:
+        with (
+            socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as server,
+            socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as caller,
+        ):
+            if listens:
+                server.bind((LOCAL_CID, 8570))
+                server.listen()
+                world.arranged("a vsock listens on port 8570 of this machine")
+            world.connect(caller, vsock(LOCAL_CID, 8570 if listens else 8571))
+
+    act.__doc__ = "This machine calls itself by vsock" + ("." if listens else ", and nobody listens.")
+    return act
+
+
 def unknown_family(world: World) -> None:
     """An address of a family that does not exist."""
     with world.tcp() as caller:
@@ -128,6 +150,14 @@ SCENARIOS = (
         (BAD_LENGTH, invalid("EINVAL", "family_mismatch"), invalid("EINVAL", "family_mismatch")),
         needs=("vsock",),
         address_families=("AF_VSOCK",),
+    ),
+    Scenario(
+        "vsock_ok", "other", "vsock, a listener answers", vsock_calls(True), (ESTABLISHED,),
+        needs=("vsock_loopback",), address_families=("AF_VSOCK",),
+    ),
+    Scenario(
+        "vsock_reset", "other", "vsock, nobody listens", vsock_calls(False),
+        (failed("reset", "ECONNRESET", "rst_from_peer"),), needs=("vsock_loopback",), address_families=("AF_VSOCK",),
     ),
     Scenario(
         "unknown_family", "other", "a family that does not exist", unknown_family,

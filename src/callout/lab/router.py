@@ -24,6 +24,7 @@ OPEN, CLOSED = 8800, 8801
 HOST_UNREACHABLE = "198.18.1.1"  # a route of type unreachable
 NET_UNREACHABLE = "198.18.2.1"  # no route
 PROHIBITED = "198.18.1.2"  # a route of type prohibit: packet filtered
+SWALLOWED = "198.18.1.3"  # a route of type blackhole
 FILTER_ADMIN = "198.18.1.10"
 FILTER_HOST = "198.18.1.11"
 FILTER_NET = "198.18.1.12"
@@ -66,6 +67,7 @@ link set nobody up
 route add 198.18.1.0/24 dev behind
 route add unreachable {HOST_UNREACHABLE}
 route add prohibit {PROHIBITED}
+route add blackhole {SWALLOWED}
 """
 THERE6 = """\
 addr add 2001:db8:1::2/64 dev lab3 nodad

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from functools import cache
 
-PACKAGES = {"ip": "iproute2", "nft": "nftables", "tc": "iproute2"}
+PACKAGES = {"ip": "iproute2", "nft": "nftables", "ss": "iproute2", "tc": "iproute2"}
 
 
 @cache

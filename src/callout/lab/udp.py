@@ -6,9 +6,11 @@ Behaviour: connect(2), udp(7), ip(7), net/ipv4/datagram.c, net/ipv6/datagram.c.
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 
+from callout.lab import router
 from callout.lab.address import UNSPEC, inet, inet6
 from callout.lab.outcomes import ASSOCIATED, DISSOLVED, NO_ROUTE, failed, invalid
 from callout.lab.scenario import Expected, Scenario
@@ -107,16 +109,25 @@ def refused_afterwards6(world: World) -> None:
         provoke(caller)
 
 
-def provoke(caller: socket.socket) -> None:
-    """Sends one datagram and waits for the error that it brings. Raises RuntimeError if none comes."""
+def prohibited_afterwards(world: World) -> None:
+    """A datagram is answered by a firewall on the way: prohibited."""
+    with udp() as caller:
+        world.connect(caller, inet(router.FILTER_ADMIN, 53))
+        provoke(caller, errno.EHOSTUNREACH)
+
+
+def provoke(caller: socket.socket, wanted: int = errno.ECONNREFUSED) -> None:
+    """Sends one datagram and waits for the error that it brings. Raises RuntimeError if another one comes, or none."""
     caller.send(b"x")
     poll = select.poll()
     poll.register(caller, select.POLLIN)
     poll.poll()
     try:
         caller.recv(1)
-    except ConnectionRefusedError:
-        return
+    except OSError as error:
+        if error.errno == wanted:
+            return
+        raise RuntimeError(f"the datagram was to bring error {wanted}, not {error.errno}") from error
     raise RuntimeError("the datagram was to be refused")
 
 
@@ -164,6 +175,16 @@ SCENARIOS = (
         "udp6_late", "udp", "refused after the first datagram, IPv6", refused_afterwards6, (LATE,),
         needs=("ipv6",),
         address_families=("AF_INET6",),
+    ),
+    Scenario(
+        "udp_late_admin", "udp", "prohibited after the first datagram", prohibited_afterwards,
+        (
+            Expected(
+                "associated", None, None, 0,
+                late=Expected("unreachable", "EHOSTUNREACH", "icmp_admin_prohibited", 0),
+            ),
+        ),
+        needs=("router",),
     ),
     Scenario(
         "udp_wrong", "udp", "wrong family, wrong length", wrong_family,
