@@ -61,9 +61,11 @@ def told(
             row, claim = shown.row, shown.expected
             if row is None or row.get("event.outcome") != "failure":
                 continue
+            other = claim.without.get(run.seen.tier or "", "unknown")  # told by what this tier sees instead
+            claimed = claim.cause or claim.verdict if other == "unknown" else other
             story = tell(row, found.get(row["connect.id"], ()))
             yield Line(
-                scenario.name, number, claim.cause or claim.verdict, str(row.get("connect.errno", "")),
+                scenario.name, number, claimed, str(row.get("connect.errno", "")),
                 story.cause, story.confidence, steady(story.sentence), story,
             )  # fmt: skip
 
