@@ -301,7 +301,6 @@ def unshown() -> str:
         **coverage.ERRORS,
         **coverage.VERDICTS,
         **coverage.CAUSES,
-        **coverage.ATTACKS,
         **families.WITHOUT,
     }
     return table(("without a scenario", "because"), ((f"`{name}`", why) for name, why in reasons.items()))

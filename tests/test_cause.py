@@ -80,7 +80,6 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     (settled(errno.ECONNABORTED), "socket_destroyed"),
     (failed(errno.EINVAL, from_loopback=True), "wrong_source"),
     (failed(errno.EINVAL, from_loopback=True, addrlen=15), "bad_length"),
-    (failed(errno.ENODEV), "no_device"),
     (failed(errno.ENODEV, programs=True), "unknown"),
     (settled(errno.ECONNRESET, undone=True), "closed_by_application"),
     (settled(errno.ECONNREFUSED, drop="NETFILTER_DROP"), "netfilter_reject"),
@@ -134,6 +133,8 @@ TABLE: list[tuple[dict[str, Any], str | None]] = [
     (failed(errno.EADDRNOTAVAIL, special="mapped", **IPV6), "unknown"),
     # forbidden by a route, where nobody else can have forbidden it
     (failed(errno.EACCES, watched=EVERYONE), "route_prohibits"),
+    (failed(errno.ENODEV, programs=True), "unknown"),
+    (failed(errno.ENODEV, family=VSOCK, asked_family=VSOCK), "no_device"),
     # a cgroup program may choose any error, if nobody watches it
     (failed(errno.ENETUNREACH, programs=True), "unknown"),
     (failed(errno.EINVAL, programs=True), "unknown"),

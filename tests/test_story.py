@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Any
 
@@ -15,7 +16,7 @@ from callout.story.model import CONFIDENCES
 from callout.story.render import group_lines, group_row, story_lines, story_row
 from callout.story.target import parse
 from callout.story.weigh import weigh
-from callout.story.words import commands, possibilities, values, words
+from callout.story.words import commands, particular, possibilities, table, values, words
 from callout.verdict import errno_name
 
 ROW: dict[str, Any] = {
@@ -63,6 +64,12 @@ def test_every_cause_has_words() -> None:
     assert set(words()) - set(commands()) <= nothing_to_do
 
 
+@pytest.mark.parametrize("name", ["why.csv", "why_possible.csv", "why_errno.csv"])
+def test_nothing_is_said_twice(name: str) -> None:
+    keys = [(row.get("cause"), row.get("errno"), row.get("family")) for row in table(name)]
+    assert len(keys) == len(set(keys))
+
+
 def test_words_are_whole() -> None:
     known = values(ROW)
     for cause, line in words().items():
@@ -70,6 +77,11 @@ def test_words_are_whole() -> None:
         assert set(re.findall(r"\{(\w+)\}", line.sentence)) <= set(known), cause
         assert line.sentence.endswith("."), cause
         assert not line.proof or line.alone == "likely", cause
+    for (cause, error), sentence in particular().items():
+        assert cause in words(), cause
+        assert error in errno.errorcode.values(), error
+        assert set(re.findall(r"\{(\w+)\}", sentence)) <= set(known), cause
+        assert sentence.endswith("."), cause
     for cause, lines in commands().items():
         assert cause in words(), cause
         for command, purpose in lines:

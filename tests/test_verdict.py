@@ -149,7 +149,7 @@ ERRNO_TABLE = {
     ],
     "reset": ["ECONNRESET"],
     "denied": ["EPERM", "EACCES"],
-    "exhausted": ["EAGAIN", "EADDRNOTAVAIL", "EADDRINUSE", "ENOMEM", "ENOBUFS"],
+    "exhausted": ["EAGAIN", "EADDRNOTAVAIL", "EADDRINUSE", "ENOMEM", "ENOBUFS", "ENFILE", "EMFILE"],
     "interrupted": ["EINTR"],
     "pending": ["EALREADY", "EINPROGRESS"],
     "aborted": ["ECONNABORTED", "EPIPE", "ECANCELED"],

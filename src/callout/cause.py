@@ -145,6 +145,8 @@ def cause_of(e: Evidence, verdict: str, error: int) -> str | None:
         e.family == AF_VSOCK and error == errno.ECONNRESET
     ):  # net/vmw_vsock/virtio_transport_common.c: the peer's RST
         return "rst_from_peer"
+    if error == errno.ENODEV:
+        return "no_device"
     if e.family == AF_NETLINK and error == errno.EPERM:
         return "no_privilege" if "lsm" in e.watched else "unknown"
     return "unknown"
@@ -195,8 +197,8 @@ def unsent(e: Evidence, error: int) -> str:
         return "no_route"
     if error == errno.EHOSTUNREACH:
         return "no_route"
-    if error == errno.ENODEV:
-        return "no_device"
+    if error == errno.ENODEV:  # net/ipv4/route.c: the device that the socket is bound to
+        return "no_device" if plain else "unknown"
     if error == errno.EADDRNOTAVAIL:
         return "no_source_address" if e.family == AF_INET6 and e.special != "mapped" else "unknown"
     if error == errno.EACCES:

@@ -61,6 +61,8 @@ BY_ERRNO = {
     errno.EADDRINUSE: "exhausted",
     errno.ENOMEM: "exhausted",
     errno.ENOBUFS: "exhausted",
+    errno.ENFILE: "exhausted",  # Unix: the sockets of this host (net/unix/af_unix.c, unix_create1)
+    errno.EMFILE: "exhausted",
     errno.EINTR: "interrupted",
     ERESTARTSYS: "interrupted",
     errno.EALREADY: "pending",

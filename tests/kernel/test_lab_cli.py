@@ -42,6 +42,20 @@ def test_run_shows_code_row_and_reason() -> None:
         assert words in done.stdout
 
 
+def test_a_swapped_address_is_told() -> None:
+    done = run(["lab", "swap_datagram", *ON, "-o", "ndjson"])
+    (scene,) = lines(done.stdout)
+    if scene["impossible"]:
+        pytest.skip(scene["impossible"])
+    (attempt,) = scene["attempts"]
+    assert attempt["why"] == (
+        "it was sent to that peer; the caller's memory had {sa_family=AF_INET, sin_port=htons(8956), "
+        'sin_addr=inet_addr("127.0.0.1")} around the kernel\'s copy, which used 127.0.0.2:8956'
+    )
+    assert attempt["row"]["destination"] == {"ip": "127.0.0.2", "port": 8956}
+    assert 'sin_addr=inet_addr("127.0.0.1")' in attempt["strace"]  # what who reads memory believes
+
+
 def test_run_as_ndjson_has_the_whole_row() -> None:
     done = run(["lab", "run", "tcp_refused", "udp_late", *ON])
     refused, late = lines(done.stdout)

@@ -17,6 +17,8 @@ from callout.sockaddr import decode_sockaddr, family_name, parse_sockaddr
 ASKED = np.dtype([("data", "V128"), ("pointer", "u8"), ("addrlen", "i4"), ("unreadable", "i4")])
 PEER = np.dtype([("ip", "V16"), ("port", "u2"), ("family", "u2"), ("asked", "i4")])
 KNOWN, PORTLESS = -1, -2  # in `asked`: the kernel's own address, with and without a port
+AT_ENTRY = ("connect", "connect_ia32", "socketcall")  # of other calls callout reads the address at the socket
+WHEN, AROUND = "between entry and the kernel's copy", "around the kernel's copy"
 PORTED = (6, 17, 33, 132, 136, 262)  # TCP, UDP, DCCP, SCTP, UDP-Lite, MPTCP
 END = np.dtype([("ip", "V16"), ("family", "u2")])
 
@@ -61,8 +63,11 @@ class Place(NamedTuple):
 class Addresses:
     """The address columns of one array of records. ``flag(name)``: where an attempt_flag is set."""
 
-    def __init__(self, records: Array, flags: dict[str, int], copies: Copies) -> None:
+    def __init__(
+        self, records: Array, flags: dict[str, int], copies: Copies, entries: dict[int, str]
+    ) -> None:
         self.r = records
+        self._entries = entries
         self._copies = copies
         self._bits = flags
         self._set = np.ascontiguousarray(records["flags"])
@@ -191,9 +196,8 @@ class Addresses:
             copy = self._copies.get(int(self.r["id"][row]))
             entry = asked[asked_codes[row]]
             used = places[peer_codes[row]].text() if copy is None else decode_sockaddr(copy, entry.length)
-            values.append(
-                {"entry": entry.text(), "used": used, "when": "between entry and the kernel's copy"}
-            )
+            way = self._entries.get(int(self.r["entry"][row]))
+            values.append({"entry": entry.text(), "used": used, "when": WHEN if way in AT_ENTRY else AROUND})
         return Coded(codes, values)
 
     def rewritten_from(self) -> Column:

@@ -144,7 +144,7 @@ class Columns:
         self.r = r = kinds.records
         self.offset = decoder.offset()
         self._known = {} if kinds.codes is None else decoder.known(kinds, self.offset)
-        self.a = Addresses(r, decoder.flags, decoder.copies)
+        self.a = Addresses(r, decoder.flags, decoder.copies, decoder.entries)
         self.j = judging.Judging(
             r, decoder.flags, decoder.phases, decoder.deniers, decoder.drop_reason, decoder.watched
         )

@@ -110,6 +110,9 @@ def nested(row: Mapping[str, Any] | None) -> Any:
     return json.loads(stream.getvalue())
 
 
+SENDS = ("sendto", "sendmsg", "sendmmsg")
+
+
 def why(shown: Shown) -> str:
     """What the verdicts or causes mean: of the rows, or where there is none of what the scenario claims."""
     if shown.row is not None:
@@ -117,7 +120,15 @@ def why(shown: Shown) -> str:
     else:
         claims = (shown.expected, *([shown.expected.late] if shown.expected.late else []))
         pairs = [(claim.verdict, claim.cause) for claim in claims]
-    return "; later: ".join(meanings()[cause] if cause else VERDICTS[verdict] for verdict, cause in pairs)
+    told = [meanings()[cause] if cause else VERDICTS[verdict] for verdict, cause in pairs]
+    if shown.attempt.call in SENDS and pairs[0] == ("associated", None):
+        told[0] = "it was sent to that peer"
+    swapped = (shown.row or {}).get("connect.swapped")
+    if swapped:
+        told[0] += (
+            f"; the caller's memory had {swapped['entry']} {swapped['when']}, which used {swapped['used']}"
+        )
+    return "; later: ".join(told)
 
 
 @cache

@@ -103,9 +103,7 @@ class Paper:
             yield from self.prose(sentence(item.says), INDENT + 4)
             if item.remedy:
                 yield from self.prose(f"*To do:* {sentence(item.remedy)}", INDENT + 4)
-            shown = (
-                "shown by " + ", ".join(item.scenarios) if item.scenarios else "not shown: " + item.unshown
-            )
+            shown = "shown by " + ", ".join(item.scenarios)
             yield from self.wrapped([mark(word, "dim") for word in shown.split()], INDENT + 4)
 
     def prose(self, text: str, indent: int = 0) -> list[str]:

@@ -312,6 +312,17 @@ def socket_options(row: Row) -> options.Options | None:
     return options.options_of(pid, descriptor, row.get("connect.cookie"))
 
 
+def device(row: Row) -> Iterator[Look]:
+    """The device that the socket is bound to, if the process still has it."""
+    pid, descriptor = row.get("process.pid"), row.get("connect.fd")
+    found = None if pid is None or descriptor is None else options.device_of(pid, descriptor)
+    if found == options.GONE:
+        text = f"descriptor {descriptor} is bound to a device that is gone (SO_BINDTODEVICE)"
+        yield Look("device", supporting(cause_of(row) == "no_device"), text, "getsockopt")
+    elif found:
+        yield Look("device", "adds", f"descriptor {descriptor} is bound to the device {found}", "getsockopt")
+
+
 def file(row: Row) -> Iterator[Look]:
     """The socket file, and who listens on it."""
     path, pid = row.get("destination.address"), row.get("process.pid")
@@ -395,7 +406,8 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "icmp_host_unreachable": (route, rules),
     "icmp_net_unreachable": (route, rules),
     "icmp_admin_prohibited": (route, rules),
-    "no_route": (route, deniers),
+    "no_route": (route, device, deniers),
+    "no_device": (device,),
     "route_prohibits": (route, deniers),
     "not_unicast": (route,),
     "broadcast_not_allowed": (route,),

@@ -27,12 +27,14 @@ from callout.lab import (
     icmp,
     ipv6,
     limits,
+    memory,
     mptcp,
     other,
     remote,
     routing,
     sharing,
     source,
+    swaps,
     tcp,
     translated,
     udp,
@@ -55,6 +57,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *fastopen.SCENARIOS,
     *mptcp.SCENARIOS,
     *limits.SCENARIOS,
+    *memory.SCENARIOS,
     *udp.SCENARIOS,
     *unix.SCENARIOS,
     *unix_kinds.SCENARIOS,
@@ -73,6 +76,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *entries.SCENARIOS,
     *clients.SCENARIOS,
     *attacks.SCENARIOS,
+    *swaps.SCENARIOS,
 )
 
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Callable
 
 from callout.lab import cgroup, libc, process
 from callout.lab.address import inet
 from callout.lab.outcomes import failed
-from callout.lab.scenario import Scenario
+from callout.lab.scenario import Expected, Scenario
 from callout.lab.tools import feed
 from callout.lab.world import World
 
 HOST = "127.0.0.1"
 THERE, FAR = "192.0.2.2", "198.18.5.5"
+EXPERIMENT = 0x88B5  # IEEE 802 local experimental Ethertype
 SOON = 1000  # ms, for TCP_USER_TIMEOUT
 TCP_USER_TIMEOUT = 18  # include/uapi/linux/tcp.h
 
@@ -82,6 +84,38 @@ def by_traffic_control(world: World) -> None:
         world.connect(caller, inet(THERE, 443))
 
 
+def link(device: str, to: str) -> bytes:
+    """A sockaddr_ll: 20 bytes (packet(7))."""
+    hardware = bytes.fromhex(to.replace(":", ""))
+    index = socket.if_nametoindex(device)
+    return (
+        struct.pack("=H", socket.AF_PACKET)
+        + struct.pack("!H", EXPERIMENT)
+        + struct.pack("=iHBB8s", index, 0, 0, len(hardware), hardware)
+    )
+
+
+def frame(world: World) -> None:
+    """Sends a frame by the device."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as caller:
+        address = link("drop0", "02:00:00:00:00:02")
+        attempt = world.about(caller, address, call="sendto")
+        world.tell(attempt, -min(0, libc.sendto(attempt.fd, b"x", 0, address)))
+
+
+def full_queue(world: World) -> None:
+    """The queue of the device takes nothing, and a packet socket is told so."""
+    given("ip", "-batch", "-", text=WIRE)
+    given("tc", "-batch", "-", text="qdisc add dev drop0 root pfifo limit 0\n")
+    frame(world)
+
+
+def down(world: World) -> None:
+    """The device is down, and a packet socket is told so."""
+    given("ip", "-batch", "-", text=WIRE + "link set drop0 down\n")
+    frame(world)
+
+
 def by_another_way(world: World, here: Callable[[], None]) -> None:
     """Calls a host whose answers come back by another wire; ``here`` sets up our end."""
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
@@ -139,10 +173,23 @@ def by_cgroup(world: World) -> None:
         process.run(act)
 
 
+def unsent(verdict: str, error: str) -> tuple[Expected, ...]:
+    """A frame that could not be sent. Not every tier sees what becomes of frames."""
+    return (Expected(verdict, error, "unknown", None, fields={"connect.entry": "sendto"}, lenient=True),)
+
+
 SCENARIOS = (
     Scenario(
         "drop_tc", "dropped", "traffic control drops", by_traffic_control,
         (failed("timed_out", "ETIMEDOUT", "tc_drop"),), needs=("ip", "tc"), slow=True, alone=True,
+    ),
+    Scenario(
+        "queue_full", "dropped", "the device's queue is full", full_queue, unsent("exhausted", "ENOBUFS"),
+        needs=("ip", "tc", "packet"), alone=True, address_families=("AF_PACKET",), entries=("sendto",),
+    ),
+    Scenario(
+        "link_down", "dropped", "the device is down", down, unsent("unreachable", "ENETDOWN"),
+        needs=("ip", "packet"), alone=True, address_families=("AF_PACKET",), entries=("sendto",),
     ),
     Scenario(
         "drop_rp_filter", "dropped", "the answers come by another way", by_reverse_path,

@@ -21,10 +21,10 @@ from callout.verdict import SUCCESS, errno_name
 
 CHOSEN = (
     "i386_tcp", "i386_udp", "i386_unix", "socketcall_tcp", "socketcall_udp", "connect_x32", "uring_tcp", "uring_mptcp",
-    "uring_udp", "udp4_sendto", "udp6_sendto", "mapped_sendto", "udp4_sendmsg", "udp6_sendmsg", "udp4_sendmmsg",
-    "udp6_sendmmsg", "raw_sendto", "ping_sendto", "packet_sendto", "unix_sendto", "unix_sendmsg", "unix_sendmmsg",
-    "unix_sendto_missing", "fastopen_sendto", "fastopen_sendmsg", "fastopen_unrouted", "mptcp_fastopen", "sctp",
-    "sctp_connectx", "sctp_sendto", "dccp", "smc", "kernel",
+    "uring_udp", "uring_cancelled", "udp4_sendto", "udp6_sendto", "mapped_sendto", "udp4_sendmsg", "udp6_sendmsg",
+    "udp4_sendmmsg", "udp6_sendmmsg", "raw_sendto", "ping_sendto", "packet_sendto", "unix_sendto", "unix_sendmsg",
+    "unix_sendmmsg", "unix_sendto_missing", "fastopen_sendto", "fastopen_sendmsg", "fastopen_unrouted",
+    "mptcp_fastopen", "sctp", "sctp_connectx", "sctp_sendto", "dccp", "smc", "kernel",
 )  # fmt: skip
 FAILURES = {  # errno and cause of those that do not succeed
     "unix_sendto_missing": ("ECONNREFUSED", "unix_no_listener"),
@@ -37,6 +37,7 @@ FAILURES = {  # errno and cause of those that do not succeed
     "socketcall_refused": ("ECONNREFUSED", "no_listener"),
     "fastopen_refused": ("ECONNREFUSED", "no_listener"),
     "fastopen_silent": ("ETIMEDOUT", "syn_unanswered"),
+    "uring_cancelled": ("ECANCELED", "closed_by_application"),
 }
 # Sockets: family, type, protocol
 TCP, UDP, MPTCP = (socket.AF_INET, 1, 6), (socket.AF_INET, 2, 17), (socket.AF_INET, 1, 262)

@@ -5,11 +5,13 @@ Rule of this file: a probe changes nothing; its answer is None, or a sentence wi
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import sys
 from collections.abc import Callable
 
-from callout.lab import cgroup, landlock, libc, process, tools
+from callout.lab import cgroup, landlock, libc, memcg, process, tools, userfault
 
 IPPROTO_MPTCP = 262  # include/uapi/linux/in.h
 TCP_REPAIR = 19  # include/uapi/linux/tcp.h
@@ -103,6 +105,25 @@ def cgroups() -> str | None:
     return None
 
 
+IOCTL_VM_SOCKETS_GET_LOCAL_CID, VMADDR_CID_ANY = 0x7B9, 0xFFFFFFFF  # linux/vm_sockets.h
+
+
+def vsock_nowhere() -> str | None:
+    """Need ``vsock_nowhere``: vsock sockets, and no transport that a call could leave this machine by."""
+    if reason := PROBES["vsock"]():
+        return reason
+    cid = bytearray(4)
+    try:
+        with open("/dev/vsock", "rb") as device:
+            fcntl.ioctl(device, IOCTL_VM_SOCKETS_GET_LOCAL_CID, cid)
+    except OSError as error:
+        return f"/dev/vsock: {error.strerror}"
+    number = int.from_bytes(cid, sys.byteorder)
+    if number == VMADDR_CID_ANY:
+        return None
+    return f"there is a vsock transport (this machine is context {number}): a call would leave the laboratory"
+
+
 PACKAGES = {  # Debian's, of programs that scenarios start
     "bash": "bash", "perl": "perl-base", "gawk": "gawk", "nc.traditional": "netcat-traditional",
     "nc.openbsd": "netcat-openbsd", "ncat": "ncat", "socat": "socat", "getent": "libc-bin", "curl": "curl",
@@ -169,5 +190,8 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "destroy": destroy,
     "xfrm": xfrm,
     "vsock_loopback": vsock_loopback,
+    "userfault": userfault.available,
+    "memory": memcg.available,
+    "vsock_nowhere": vsock_nowhere,
     **{f"program:{name}": installed(name) for name in PACKAGES},
 }

@@ -117,6 +117,12 @@ def unknown_family(world: World) -> None:
         world.connect(caller, struct.pack("=H14x", 47))
 
 
+def vsock_nowhere(world: World) -> None:
+    """No transport leads to that context."""
+    with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as caller:
+        world.connect(caller, vsock(9, 1))
+
+
 SCENARIOS = (
     Scenario("raw_con", "other", "a raw socket", raw, (ASSOCIATED, DISSOLVED), needs=("raw",)),
     Scenario(
@@ -158,6 +164,10 @@ SCENARIOS = (
     Scenario(
         "vsock_reset", "other", "vsock, nobody listens", vsock_calls(False),
         (failed("reset", "ECONNRESET", "rst_from_peer"),), needs=("vsock_loopback",), address_families=("AF_VSOCK",),
+    ),
+    Scenario(
+        "vsock_nowhere", "other", "no vsock transport", vsock_nowhere,
+        (failed("unreachable", "ENODEV", "no_device"),), needs=("vsock_nowhere",), address_families=("AF_VSOCK",),
     ),
     Scenario(
         "unknown_family", "other", "a family that does not exist", unknown_family,

@@ -11,6 +11,7 @@ import socket
 from callout.lab.address import inet, inet6
 from callout.lab.outcomes import BLIND, NO_ROUTE, failed
 from callout.lab.scenario import Scenario
+from callout.lab.tools import feed
 from callout.lab.world import World
 
 UNREACHABLE = "198.51.100.10"
@@ -49,6 +50,27 @@ def thrown(world: World) -> None:
     """A route of type throw ends the search in its table, and there is no other."""
     with world.tcp() as caller:
         world.connect(caller, inet(THROWN, 443))
+
+
+GONE = """\
+link add gone0 type veth peer name gone1
+link set gone0 up
+addr add 192.0.2.1/24 dev gone0
+"""
+
+
+def device_gone(world: World) -> None:
+    """The device that the sockets are bound to has been removed: IPv4 says so, IPv6 finds no route."""
+    if reason := feed("ip", "-batch", "-", text=GONE):
+        raise RuntimeError(reason)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram, world.tcp(socket.AF_INET6) as six:
+        for caller in (datagram, six):
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"gone0")
+        if reason := feed("ip", "-batch", "-", text="link del gone0\n"):
+            raise RuntimeError(reason)
+        world.arranged("the sockets are bound to the device gone0 (SO_BINDTODEVICE), which has been removed")
+        world.connect(datagram, inet("192.0.2.9", 443))
+        world.connect(six, inet6("2001:db8::9", 443))
 
 
 def multicast(world: World) -> None:
@@ -103,6 +125,10 @@ SCENARIOS = (
     ),
     Scenario(
         "rt_throw", "routing", "a route throws", thrown, (NO_ROUTE,), routes=f"route add throw {THROWN}\n",
+    ),
+    Scenario(
+        "device_gone", "routing", "bound to a device that is gone", device_gone,
+        (failed("unreachable", "ENODEV", "no_device"), NO_ROUTE), needs=("ip", "ipv6"), alone=True, address_families=("AF_INET", "AF_INET6"),
     ),
     Scenario(
         "tcp_mcast", "routing", "a multicast address", multicast, NOT_UNICAST, needs=("ip",),

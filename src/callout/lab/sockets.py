@@ -94,11 +94,11 @@ def bound(fd: int, domain: int) -> bytes:
     from callout.lab import libc
 
     if domain not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
-        return b""
+        return b""  # some have no getsockname(2): AF_ALG, AF_KEY, AF_XDP
     name = libc.getsockname(fd)
-    if domain in (socket.AF_INET, socket.AF_INET6):
-        return name if name[2:4] != b"\0\0" else b""
-    return name if len(name) > 2 else b""
+    if domain == socket.AF_UNIX:
+        return name if len(name) > 2 else b""
+    return name if name[2:4] != b"\0\0" else b""
 
 
 def set_options(handle: socket.socket, domain: int, protocol: int) -> dict[str, int]:

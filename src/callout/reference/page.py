@@ -4,7 +4,7 @@ Rule of this file: values and their reading; no page knows another. A file is a 
 ``+++``, then Markdown. The head's keys are those of ``page.schema.json``, which the tests hold every file against.
 
 An outcome is a statement of behaviour: under such circumstances an attempt ends so. Every outcome names the scenarios
-of the laboratory that show it, and the tests compare both; the few that no scenario can show say why (``unshown``).
+of the laboratory that show it, and the tests compare both.
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ class Outcome:
     when: str = "call"
     remedy: str = ""
     scenarios: tuple[str, ...] = ()
-    unshown: str = ""
     place: str = ""  # KIND/NAME of the page that says it
 
 

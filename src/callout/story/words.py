@@ -1,7 +1,7 @@
 """The words of a story: sentences and commands by cause, with the values of one attempt put in.
 
-Rule of this file: what is said stands in ``reference/why.csv``, ``why_next.csv`` and ``why_possible.csv``; here the
-values come in. A value that is not known is a plain word, never a guess.
+Rule of this file: what is said stands in ``reference/why.csv``, ``why_errno.csv``, ``why_next.csv`` and
+``why_possible.csv``; here the values come in. A value that is not known is a plain word, never a guess.
 """
 
 from __future__ import annotations
@@ -49,6 +49,12 @@ def commands() -> dict[str, list[tuple[str, str]]]:
     for row in table("why_next.csv"):
         found.setdefault(row["cause"], []).append((row["command"], row["purpose"]))
     return found
+
+
+@cache
+def particular() -> dict[tuple[str, str], str]:
+    """Sentences for a cause that came with a certain error, where that says more."""
+    return {(row["cause"], row["errno"]): row["sentence"] for row in table("why_errno.csv")}
 
 
 @cache
@@ -117,7 +123,8 @@ def sentence(cause: str, row: Row) -> str:
     meant = possible(row) if cause == "unknown" else ()
     if meant:
         return f"{values(row)['errno']} can mean {' or '.join(meant)}: what was seen does not tell which."
-    return words_of(cause).sentence.format_map(values(row))
+    said = particular().get((cause, str(row.get("connect.errno"))), words_of(cause).sentence)
+    return said.format_map(values(row))
 
 
 def advice(cause: str, row: Row, prefix: str = "") -> tuple[Advice, ...]:
