@@ -128,7 +128,8 @@ SCENARIOS = (
     ),
     Scenario(
         "device_gone", "routing", "bound to a device that is gone", device_gone,
-        (failed("unreachable", "ENODEV", "no_device"), NO_ROUTE), needs=("ip", "ipv6"), alone=True, address_families=("AF_INET", "AF_INET6"),
+        (failed("unreachable", "ENODEV", "no_device"), NO_ROUTE),
+        needs=("ip", "ipv6"), alone=True, address_families=("AF_INET", "AF_INET6"),
     ),
     Scenario(
         "tcp_mcast", "routing", "a multicast address", multicast, NOT_UNICAST, needs=("ip",),
