@@ -328,6 +328,16 @@ int co_bell(struct callout *c, const char *ring, const char *bell)
 	return epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &edge) ? -errno : 0;
 }
 
+int co_alarm(struct callout *c, const char *ring)
+{
+	struct epoll_event edge = { .events = EPOLLIN | EPOLLET };
+	struct bpf_map *map = find_map(c, ring);
+
+	if (!map)
+		return -ENOENT;
+	return epoll_ctl(c->epoll, EPOLL_CTL_ADD, bpf_map__fd(map), &edge) ? -errno : 0;
+}
+
 static unsigned long waiting_bytes(struct callout *c)
 {
 	return __atomic_load_n(c->producer, __ATOMIC_ACQUIRE) - __atomic_load_n(c->consumer, __ATOMIC_ACQUIRE);

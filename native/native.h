@@ -57,6 +57,8 @@ long long co_missed(struct callout *c, const char *program);
 int co_ring(struct callout *c, const char *ring);
 /* The ring that co_wait sleeps on; the bell is a mapped array whose first u64 is the fill level that wakes us. */
 int co_bell(struct callout *c, const char *ring, const char *bell);
+/* A further ring whose records end the sleep of co_wait, each of them: for what is rare and urgent. */
+int co_alarm(struct callout *c, const char *ring);
 /* Waits for a first record up to idle_ms, then lets more gather up to gather_ms or until `level` bytes are in the ring. */
 int co_wait(struct callout *c, int idle_ms, int gather_ms, unsigned int level);
 /* Moves ready records of a ring into their lanes until it is empty or a lane is full. Returns the number of records. */

@@ -68,6 +68,8 @@ if [ "${1:-}" = --test ]; then
 	need chromedriver chromium-driver
 	need dockerd docker.io
 	need docker docker.io
+	need podman podman
+	need conmon conmon
 	[ -e /usr/include/seccomp.h ] || want+=(libseccomp-dev)
 	[ -e /usr/include/liburing.h ] || want+=(liburing-dev)
 	need socat socat

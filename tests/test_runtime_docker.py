@@ -131,6 +131,8 @@ def test_files_of_containerd(tmp_path: Path) -> None:
 
 
 def test_files_of_podman_and_of_crio(tmp_path: Path) -> None:
+    store = tmp_path / "vfs-containers"
+    store.mkdir()
     podman = {"id": ID, "names": ["web"], "metadata": json.dumps({"name": "web", "image-name": "box:1"})}
     names = {
         "pod-name": "k8s_shop_prod_u-1_0",
@@ -140,8 +142,8 @@ def test_files_of_podman_and_of_crio(tmp_path: Path) -> None:
     }
     crio = {"id": "cd" * 32, "metadata": json.dumps({"name": "k8s_web_shop_prod_u-1_0", **names})}
     sandbox = {"id": "ef" * 32, "metadata": json.dumps({**names, "pod": True})}
-    (tmp_path / "containers.json").write_text(json.dumps([crio, {"id": "x", "metadata": "{"}, 3, sandbox]))
-    (tmp_path / "volatile-containers.json").write_text(json.dumps([podman]))
+    (store / "containers.json").write_text(json.dumps([crio, {"id": "x", "metadata": "{"}, 3, sandbox]))
+    (store / "volatile-containers.json").write_text(json.dumps([podman]))
     own = os.getuid()
     assert stored(str(tmp_path), ID, own, "podman") == Container(ID, "web", "box:1", "podman")
     found = stored(str(tmp_path), "cd" * 32, own, "cri-o")
@@ -154,6 +156,17 @@ def test_files_of_podman_and_of_crio(tmp_path: Path) -> None:
     assert (paused.name, paused.image, paused.pod) == (None, None, found.pod)
     assert stored(str(tmp_path), "x", own, "podman") == Container("x", None, None, "podman")
     assert stored(str(tmp_path), "none", own, "podman") is None
+
+
+def test_where_podman_keeps_its_containers(tmp_path: Path) -> None:
+    """As containers-storage.conf(5) says; what cannot be read is as if it were not there."""
+    given, broken, empty = tmp_path / "given", tmp_path / "broken", tmp_path / "empty"
+    given.write_text('[storage]\ndriver = "vfs"\ngraphroot = "/srv/pods"\n')
+    broken.write_text("[storage")
+    empty.write_text("storage = 1\n")
+    assert files.graphroot([str(tmp_path / "none"), str(broken), str(given)]) == "/srv/pods"
+    assert files.graphroot([str(empty), str(given)]) == files.GRAPHROOT
+    assert files.graphroot([]) == files.GRAPHROOT
 
 
 def test_files_of_docker(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ int BPF_PROG(cgroup_made, struct cgroup *cgroup, const char *path)
 	length = bpf_probe_read_kernel_str(r->path, sizeof(r->path), path);
 	if (length < 0 || length > sizeof(r->path))
 		return 0;
-	if (bpf_ringbuf_output(&cgroup_ring, r, __builtin_offsetof(struct new_cgroup, path) + length, BPF_RB_NO_WAKEUP))
+	/* At once: what runs in it may be gone, with all that its runtime knows, before the reader looks by itself. */
+	if (bpf_ringbuf_output(&cgroup_ring, r, __builtin_offsetof(struct new_cgroup, path) + length, BPF_RB_FORCE_WAKEUP))
 		c->lost[RECORD_CGROUP]++;
 	return 0;
 }

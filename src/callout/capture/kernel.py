@@ -20,7 +20,7 @@ from callout._native import lib
 from callout.batch import Array, Batch
 from callout.btf import Btf, Layout
 from callout.capture import columns, conversation, privileges
-from callout.capture.channels import ATTEMPT, CHANNELS, RING, RINGS, STEP, Drain, Handler
+from callout.capture.channels import ATTEMPT, CHANNELS, RING, RINGS, STEP, URGENT_RINGS, Drain, Handler
 from callout.capture.constants import constants_for
 from callout.capture.kinds import Kinds, each
 from callout.capture.loading import Loaded, Loader, Map, ProgramState, check, read_object
@@ -153,6 +153,8 @@ class KernelSource:
         handle = self._loaded.handle
         try:
             check("hanging the bell", lib.co_bell(handle, RING.encode(), b"bell"))
+            for name in URGENT_RINGS & set(sizes):
+                check(f"hanging the bell of {name}", lib.co_alarm(handle, name.encode()))
             self._numbers = [
                 check("reading the ring", lib.co_ring(handle, drain.channels[0].ring.encode()))
                 for drain in self._drains

@@ -116,7 +116,7 @@ class Workloads:
         for mount, mark in zip(self.mounts, (0, V1), strict=True):
             for identifier, path in everything(mount) if mount else ():
                 self.made(identifier | mark, path)
-        self.look()
+        self.registry.settle(SETTLE)
 
     def feed(self, kind: str, records: Array) -> None:
         """Cgroups that were made: their containers are asked for before anything runs in them."""
@@ -173,7 +173,12 @@ class Workloads:
         self.registry.settle(max(0.0, self._end - now))
 
     def look(self) -> None:
-        """Waits, SETTLE seconds at most, for what the runtimes have."""
+        """Waits, SETTLE seconds at most, for what the runtimes have, of the containers that there are too: some are
+        only asked about containers of their own (``runtimes.sources``).
+        """
+        for mount in filter(None, self.mounts):
+            for _, path in everything(mount):
+                self._ask(path)
         self.registry.settle(SETTLE)
 
     def problems(self) -> list[str]:

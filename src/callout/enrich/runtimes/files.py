@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from glob import escape, glob
 from typing import Any
 
@@ -20,6 +21,8 @@ from callout.enrich.container import Container, Pod, labelled, text, texts
 
 MOST = 32 << 20  # bytes of one file
 CRI = "io.kubernetes.cri."
+GRAPHROOT = "/var/lib/containers/storage"
+DRIVERS = ("overlay", "vfs", "btrfs", "zfs")
 STORES = ("containers.json", "volatile-containers.json")  # the second one is that of --rm
 
 
@@ -59,11 +62,27 @@ def bundle(state: str, identifier: str) -> Container | None:
     return None
 
 
-def stored(store: str, identifier: str, owner: int, runtime: str) -> Container | None:
-    """Podman and CRI-O: the list of containers. ``store``: its directory."""
-    for item in entries(store, owner):
-        if item.get("id") == identifier:
-            return of_store(item, runtime)
+def graphroot(configurations: Iterable[str]) -> str:
+    """Where Podman and CRI-O keep containers of root, by the first of these files that is there
+    (containers-storage.conf(5)).
+    """
+    for path in configurations:
+        try:
+            with open(path, "rb") as file:
+                found = tomllib.load(file).get("storage")
+        except (OSError, ValueError):
+            continue
+        root = text(found.get("graphroot")) if isinstance(found, Mapping) else None
+        return root or GRAPHROOT
+    return GRAPHROOT
+
+
+def stored(root: str, identifier: str, owner: int, runtime: str) -> Container | None:
+    """Podman and CRI-O: the list of containers, of whichever storage driver. ``root``: where they keep it."""
+    for driver in DRIVERS:
+        for item in entries(f"{root}/{driver}-containers", owner):
+            if item.get("id") == identifier:
+                return of_store(item, runtime)
     return None
 
 

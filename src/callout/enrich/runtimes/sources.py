@@ -112,15 +112,17 @@ def rootless(asked: Question) -> Container | None:
     return docker.one(place, asked.id, asked.runtime or "docker") if os.path.exists(place) else None
 
 
-def on_disk(asked: Question) -> Container | None:
-    """The files of any runtime."""
+def on_disk(asked: Question, graphroot: str) -> Container | None:
+    """The files of any runtime. ``graphroot``: where Podman and CRI-O have those of root."""
     ways: dict[str, Callable[[], Container | None]] = {
         "docker": lambda: files.engine("/var/lib/docker", asked.id),
         "containerd": lambda: next(
             filter(None, (files.bundle(state + BUNDLES, asked.id) for state in STATES)), None
         ),
-        "podman": lambda: files.stored(store_of(asked.owner), asked.id, asked.owner or 0, "podman"),
-        "cri-o": lambda: files.stored(STORE, asked.id, 0, "cri-o"),
+        "podman": lambda: files.stored(
+            store_of(asked.owner) or graphroot, asked.id, asked.owner or 0, "podman"
+        ),
+        "cri-o": lambda: files.stored(graphroot, asked.id, 0, "cri-o"),
     }
     chosen = (
         [ways[asked.runtime]] if asked.runtime in ways else ways.values() if asked.runtime is None else []
@@ -130,8 +132,8 @@ def on_disk(asked: Question) -> Container | None:
 
 STATES = ("/run/containerd", "/run/k3s/containerd", "/run/k0s/containerd")
 BUNDLES = "/io.containerd.runtime.v2.task"
-STORE = "/var/lib/containers/storage/overlay-containers"
-USERS_STORE = ".local/share/containers/storage/overlay-containers"
+USERS_STORE = ".local/share/containers/storage"
+STORAGE = ("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
 DOCKER = "/var/run/docker.sock"
 PODMAN = "/run/podman/podman.sock"
 CRI_SOCKETS = (
@@ -143,14 +145,12 @@ CRI_SOCKETS = (
 )
 
 
-def store_of(owner: int | None) -> str:
-    """Where Podman keeps its list of containers: root's, or that of a user."""
-    if not owner:
-        return STORE
+def store_of(owner: int | None) -> str | None:
+    """Where a user's Podman keeps containers; None for root, and for who has no home."""
     try:
-        return f"{pwd.getpwuid(owner).pw_dir}/{USERS_STORE}"
+        return f"{pwd.getpwuid(owner).pw_dir}/{USERS_STORE}" if owner else None
     except KeyError:
-        return STORE
+        return None
 
 
 def unix(address: str | None) -> str | None:
@@ -159,14 +159,22 @@ def unix(address: str | None) -> str | None:
 
 
 def sources(environment: Mapping[str, str]) -> tuple[Source, ...]:
-    """Every way that this host may have. DOCKER_HOST, CONTAINER_HOST and CONTAINER_RUNTIME_ENDPOINT name others."""
+    """Every way that this host may have. DOCKER_HOST, CONTAINER_HOST and CONTAINER_RUNTIME_ENDPOINT name other
+    sockets, CONTAINERS_STORAGE_CONF another storage, as for the runtimes' own commands.
+    """
+    given = environment.get("CONTAINERS_STORAGE_CONF")
+    graphroot = files.graphroot((given,) if given else STORAGE)
     endpoint = unix(environment.get("CONTAINER_RUNTIME_ENDPOINT"))
     interfaces = [entry for entry in CRI_SOCKETS if entry[1] != endpoint]
     if endpoint:
         kind = "cri-o" if "crio" in endpoint else "containerd"
         interfaces.append(("CONTAINER_RUNTIME_ENDPOINT", endpoint, kind))
     return (
-        Source("files", frozenset({"docker", "containerd", "podman", "cri-o", None}), on_disk),
+        Source(
+            "files",
+            frozenset({"docker", "containerd", "podman", "cri-o", None}),
+            lambda asked: on_disk(asked, graphroot),
+        ),
         engine("Docker", unix(environment.get("DOCKER_HOST")) or DOCKER, ("docker", None)),
         podman(unix(environment.get("CONTAINER_HOST")) or PODMAN),
         Source("rootless", frozenset({"docker", "podman"}), rootless),
