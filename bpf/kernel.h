@@ -333,7 +333,10 @@ struct bpf_prog { u32 len; } __kernel;
 struct bpf_prog_array_item { struct bpf_prog *prog; } __kernel;
 struct bpf_prog_array { struct bpf_prog_array_item items[1]; } __kernel;
 struct cgroup_bpf { struct bpf_prog_array *effective[1]; } __kernel;
-struct kernfs_node { u64 id; } __kernel;
+struct kernfs_node {
+	u64 id;
+	const char *name;
+} __kernel;
 struct cgroup_root { int hierarchy_id; } __kernel;
 struct cgroup {
 	int level;

@@ -1,26 +1,34 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /* Which cgroup a task is in, and what a new cgroup is called. */
 
+/* Ids of containers have 64 digits, and every runtime puts them into the name of the cgroup; units are not called so. */
+static __noinline int named_as_container(struct kernfs_node *kn)
+{
+	char name[66];
+
+	return bpf_probe_read_kernel_str(name, sizeof(name), PEEK(struct kernfs_node, kn, name)) > 64;
+}
+
 /*
- * On hosts with cgroup v1, containers of some runtimes have no cgroup v2 of their own: their tasks are in its root.
- * Then it is the cgroup of one controller that tells them apart.
+ * On hosts with cgroup v1, containers of some runtimes have no cgroup v2 of their own: their tasks are in its root, or
+ * with the runtime's daemon. Then it is the cgroup of one controller that tells them apart.
  */
 static __always_inline u64 cgroup_of(struct task_struct *task)
 {
 	struct cgroup *cgroup = task->cgroups->dfl_cgrp;
 	struct cgroup_subsys_state *css = NULL;
 
-	if (narrow.v1 && !cgroup->level) {
+	if (narrow.v1) {
 		bpf_probe_read_kernel(&css, sizeof(css),
 				      (void *)&task->cgroups->subsys + (narrow.v1 - 1) * sizeof(void *));
 		if (css) {
 			struct cgroup *old = PEEK(struct cgroup_subsys_state, css, cgroup);
 
-			if (PEEK(struct cgroup, old, level) > 0) {
-				struct kernfs_node *kn = PEEK(struct cgroup, old, kn);
+			struct kernfs_node *kn = PEEK(struct cgroup, old, kn);
 
+			if (PEEK(struct cgroup, old, level) > 0 &&
+			    (!cgroup->level || (named_as_container(kn) && !named_as_container(cgroup->kn))))
 				return CGROUP_V1 | PEEK(struct kernfs_node, kn, id);
-			}
 		}
 	}
 	return cgroup->kn->id;

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ROOM = {"pids": 16, "uids": 16, "ports": 32, "comms": 8}
 TOP = {"pids": 1 << 22, "uids": (1 << 32) - 1, "ports": 65535, "comms": 0}
+MOUNTS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")  # of cgroup v2, beside v1 and alone
 WORDS = {"pids": "process", "uids": "user", "ports": "port", "comms": "process name"}
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ class Narrowing:
                     )
 
     def text(self) -> str:
-        """The same as a filter, empty if nothing is narrowed. A cgroup and phases cannot be said that way."""
+        """The same as a filter, empty if nothing is narrowed. Phases cannot be said that way."""
         from callout.expression.tree import quoted
 
         parts = []
@@ -96,7 +97,21 @@ class Narrowing:
             if asked:
                 either = [text for word in sorted(asked) for text in alternatives(word)]
                 parts.append(f"({' or '.join(either)})")
+        if self.cgroup is not None and (below := hierarchy_path(self.cgroup)) != "/":
+            either = f"connect.cgroup = {quoted(below)} or connect.cgroup startswith {quoted(below + '/')}"
+            parts.append(f"({either})")
+        elif self.cgroup is not None:
+            parts.append("connect.cgroup exists")
         return " and ".join(parts)
+
+
+def hierarchy_path(path: str) -> str:
+    """A cgroup as rows have it, from the root of the hierarchy; given so, or as a directory where that usually is."""
+    for mount in MOUNTS:
+        if path == mount or path.startswith(mount + "/"):
+            path = path[len(mount) :]
+            break
+    return "/" + path.strip("/")
 
 
 def container_texts(word: str) -> Iterator[str]:

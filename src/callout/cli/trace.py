@@ -73,17 +73,10 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Traces until there is a reason to stop."""
     if args.source and (
-        args.demo
-        or args.tier
-        or args.sends
-        or args.ia32
-        or args.cgroup
-        or args.phases
-        or args.hash
-        or args.events
+        args.demo or args.tier or args.sends or args.ia32 or args.phases or args.hash or args.events
     ):
         raise UsageError(
-            "--from reads a file: --demo, --tier, --sends, --ia32, --cgroup, --phases, --hash and -e are for live "
+            "--from reads a file: --demo, --tier, --sends, --ia32, --phases, --hash and -e are for live "
             "tracing"
         )
     from callout import pipeline
