@@ -52,6 +52,14 @@ def test_young_connections_to_ports_of_tls_wait_for_one_batch() -> None:
     assert list(ripening.rest()) == []
 
 
+def test_in_order_those_behind_wait_too() -> None:
+    ripening = Ripening(lambda cookie: False, lambda batch: None, ordered=True)
+    first = rows((1, 80, ESTABLISHED, 0), (2, 443, ESTABLISHED, 0), (3, 80, ESTABLISHED, 0))
+    assert [cookies(part) for part in ripening.take(first)] == [[1]]
+    assert [cookies(part) for part in ripening.take(rows((4, 80, ESTABLISHED, 0)))] == [[2, 3], [4]]
+    assert list(ripening.rest()) == []
+
+
 def test_at_the_end_nothing_is_held() -> None:
     ripening = Ripening(lambda cookie: False, lambda batch: None)
     assert [len(part) for part in ripening.take(rows((1, 443, ESTABLISHED, 0)))] == [0]

@@ -39,10 +39,10 @@ class Enrichment:
         options = options or Options()
         self.parts = [make(options) for make in makers if options.names or make is not Names]
         names = [part for part in self.parts if isinstance(part, Names)]
-        waits = names and not options.related
-        self._ripening = Ripening(names[0].greeted, names[0].add) if waits else None
+        ordered = options.related
+        self._ripening = Ripening(names[0].greeted, names[0].add, ordered) if names else None
         workloads = [part for part in self.parts if isinstance(part, Workloads)]
-        self._holding = Holding(workloads[0].asked) if workloads and not options.related else None
+        self._holding = Holding(workloads[0].asked, ordered=ordered) if workloads else None
         self._asking = [part for part in self.parts if isinstance(part, Asking)]
 
     @property

@@ -273,6 +273,22 @@ def test_the_name_that_a_tls_client_sends(net: Network, watch: Named) -> None:
     assert "connect.ech" not in row
 
 
+@pytest.mark.usefixtures("server")
+def test_rows_wait_for_it_also_among_related_calls(net: Network, tmp_path: Path) -> None:
+    """And all rows stay in the order of time."""
+    client = net.client()
+    client.do(f"exec({GREET!r}, globals())")
+    with traced(tmp_path, "-o", "ndjson", "-e", "network", "-p", str(client.pid)) as process:
+        client.do("greet('related.test')")
+        rows, _ = finish(process)
+    (attempt,) = [row for row in rows if row["event"]["action"] == "connect"]
+    assert attempt["destination"]["domain"] == "related.test"
+    assert attempt["connect"]["domain_source"] == "sni"
+    times = [row["@timestamp"] for row in rows]
+    assert len(times) > 3
+    assert times == sorted(times)
+
+
 def test_a_hello_in_pieces(net: Network, watch: Named) -> None:
     whole = hello("pieces.test", (51, bytes(6000)))
     client = net.client()

@@ -17,31 +17,46 @@ HOLD = 0.1  # seconds: with what records take to gather, a row comes within 200 
 
 
 class Holding:
-    """``asked(cgroup)``: whether an answer about a cgroup's container is still to come."""
+    """``asked(cgroup)``: whether an answer about a cgroup's container is still to come. ``ordered``: rows keep their
+    order, so those behind one that waits do, too.
+    """
 
-    def __init__(self, asked: Callable[[int], bool], clock: Callable[[], float] = time.monotonic) -> None:
-        self._asked, self._clock = asked, clock
-        self._held: Batch | None = None
+    def __init__(
+        self,
+        asked: Callable[[int], bool],
+        clock: Callable[[], float] = time.monotonic,
+        ordered: bool = False,
+    ) -> None:
+        self._asked, self._clock, self._ordered = asked, clock, ordered
+        self._held: list[Batch] = []
         self._until = 0.0
 
     def take(self, batch: Batch) -> Iterator[Batch]:
         """What need not wait (any more); the last batch may be empty."""
-        if self._held is not None and (self._clock() >= self._until or not self._open(self._held).any()):
+        if self._held and (
+            self._clock() >= self._until or not any(self._open(part).any() for part in self._held)
+        ):
             yield from self.rest()
+        if self._held and self._ordered and len(batch):
+            self._held.append(batch)
+            batch = batch.select(np.zeros(len(batch), bool))
         waits = self._open(batch) if len(batch) else np.zeros(0, bool)
         if waits.any():
             yield from self.rest()
-            self._held, self._until = batch.select(waits), self._clock() + HOLD
+            if self._ordered:
+                waits[np.argmax(waits) :] = True
+            self._held, self._until = [batch.select(waits)], self._clock() + HOLD
             batch = batch.select(~waits)
         yield batch
 
     def rest(self) -> Iterator[Batch]:
         """What is held."""
-        held, self._held = self._held, None
-        if held is not None:
-            yield held
+        held, self._held = self._held, []
+        yield from held
 
     def _open(self, batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        if not len(batch):
+            return np.zeros(0, bool)
         column = batch.key("cgroup")
         assert isinstance(column, Coded)
         found = [self._asked(int(identifier)) for identifier in column.values]

@@ -23,10 +23,14 @@ YOUNG = 40_000_000  # ns after its verdict in which a hello may still come; prog
 
 
 class Ripening:
-    """``known(cookie)``: whether the hello of a connection was seen; ``again``: looks for the names once more."""
+    """``known(cookie)``: whether the hello of a connection was seen; ``again``: looks for the names once more.
+    ``ordered``: rows keep their order, so those behind one that waits do, too.
+    """
 
-    def __init__(self, known: Callable[[int], bool], again: Callable[[Batch], None]) -> None:
-        self._known, self._again = known, again
+    def __init__(
+        self, known: Callable[[int], bool], again: Callable[[Batch], None], ordered: bool = False
+    ) -> None:
+        self._known, self._again, self._ordered = known, again, ordered
         self._held: Batch | None = None
 
     def take(self, batch: Batch) -> Iterator[Batch]:
@@ -34,6 +38,8 @@ class Ripening:
         yield from self.rest()
         young = self._young(batch) if len(batch) else None
         if young is not None and young.any():
+            if self._ordered:
+                young[np.argmax(young) :] = True
             self._held = batch.select(young)
             batch = batch.select(~young)
         yield batch
