@@ -98,8 +98,8 @@ class Narrowing:
                 either = [text for word in sorted(asked) for text in alternatives(word)]
                 parts.append(f"({' or '.join(either)})")
         if self.cgroup is not None and (below := hierarchy_path(self.cgroup)) != "/":
-            either = f"connect.cgroup = {quoted(below)} or connect.cgroup startswith {quoted(below + '/')}"
-            parts.append(f"({either})")
+            inside = f"connect.cgroup startswith {quoted(below + '/')}"
+            parts.append(f"(connect.cgroup = {quoted(below)} or {inside})")
         elif self.cgroup is not None:
             parts.append("connect.cgroup exists")
         return " and ".join(parts)

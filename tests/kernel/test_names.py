@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import random
 import shutil
 import socket
 import struct
@@ -366,6 +368,46 @@ def test_liars(net: Network, watch: Named) -> None:
         client.do(f"connect('{address}')")
     found = {address: told(watch.row(address, 9, client)) for address in lies}
     assert found == {address: expected for address, (_, expected) in lies.items()}
+
+
+def test_hostile_messages_on_the_wire(net: Network, watch: Named) -> None:
+    """The corpus, and what a thousand changes make of an honest answer: no lie sticks, and honest answers are heard."""
+    changes = random.Random(9018)
+    honest = answer("127.0.66.20")
+    with Path(__file__).parents[1].joinpath("test_dns_hostile.csv").open(newline="") as corpus:
+        hostile = [bytes.fromhex(row["message"]) for row in csv.DictReader(corpus)]
+    lies = [data.replace(b"\0\1", b"ID", 1) or b"x" for data in hostile]
+    for _ in range(1000):
+        changed = bytearray(honest)
+        for _ in range(changes.randint(1, 6)):
+            changed[changes.randrange(2, len(changed))] = changes.randrange(256)
+        lies.append(bytes(changed[: changes.randint(3, len(changed))]))
+    lie(net, *lies, answer("127.0.66.21"))
+    client = net.client()
+    for _ in lies:
+        ask(client)
+    client.do("connect('127.0.66.22')")
+    assert told(watch.row("127.0.66.22", 9, client)) == (None, None, None)
+    ask(client)
+    client.do("connect('127.0.66.21')")
+    assert told(watch.row("127.0.66.21", 9, client)) == ("bad.test", "dns", "high")
+    assert watch.source.counters().lost == 0
+
+
+def test_resolvers_that_cannot_be_overheard(watch: Named, tmp_path: Path) -> None:
+    """They are said as such; for DNS over HTTPS the addresses of the public ones are known."""
+    with network(tmp_path, "addr add 9.9.9.9/32 dev lo", "addr add 192.0.2.99/32 dev lo") as hidden:
+        watch.net, before = hidden, watch.net
+        client = hidden.client()
+        for ip, port in (("9.9.9.9", 443), ("192.0.2.99", 443), ("192.0.2.99", 853), ("192.0.2.99", 53)):
+            client.do(f"connect('{ip}', {port})")
+        last = watch.row("192.0.2.99", 53, client)
+        ways = [
+            watch.row(ip, port, client).get("connect.resolver")
+            for ip, port in (("9.9.9.9", 443), ("192.0.2.99", 443), ("192.0.2.99", 853))
+        ]
+        watch.net = before
+    assert [*ways, last["connect.resolver"]] == ["doh", None, "dot", "dns"]
 
 
 def test_an_answer_to_nobody_is_not_believed(net: Network, watch: Named) -> None:
