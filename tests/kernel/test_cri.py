@@ -1,4 +1,8 @@
-"""Pods of a real containerd: namespace, pod and container of an attempt by the CRI, without a kubelet."""
+"""Pods of a real containerd: namespace, pod and container of an attempt by the CRI, without a kubelet.
+
+CRI-O speaks the same interface, and is in no archive of Debian 12: its own files and cgroup names have a stand-in in
+tests/test_runtime_docker.py and tests/test_cgroup_paths.csv.
+"""
 
 from __future__ import annotations
 
@@ -63,3 +67,14 @@ def test_a_pod_that_is_not_there(nodes: Cluster) -> None:
     done = run(["trace", "--pod", "none-such"], env=nodes.environment)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("callout: there is no pod 'none-such' running here\n")
+
+
+def test_one_in_no_pod_that_is_gone_at_once_and_removed(nodes: Cluster, tmp_path: Path) -> None:
+    """As of nerdctl and ctr: containerd is asked as soon as its cgroup is made."""
+    identifier = "5e" * 32
+    words = ["run", "--rm", "--snapshotter", "native", "--label", "nerdctl/name=quick", IMAGE, identifier]
+    with traced(tmp_path, "-o", "ndjson", "--comm", "client", env=nodes.environment) as tracer:
+        nodes.ctr("default", *words, "/bin/client")
+        rows, _ = finish(tracer)
+    told = {"id": identifier, "name": "quick", "image": {"name": IMAGE}, "runtime": "containerd"}
+    assert [{key: row["container"][key] for key in told} for row in rows] == [told] * 3
