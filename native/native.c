@@ -18,6 +18,7 @@
 
 #include "native.h"
 #include "tracefs.h"
+#include "types.h"
 
 #ifndef LIBBPF_MAJOR_VERSION /* before 0.6 the headers do not tell; 0.5 (Ubuntu 22.04) is the oldest that builds */
 #define LIBBPF_MAJOR_VERSION 0
@@ -296,22 +297,34 @@ static void *map_page(int fd, int protection, size_t offset)
 	return page == MAP_FAILED ? NULL : page;
 }
 
+/* Edge-triggered: we sleep also while records gather, and wake only when the kernel side rings. */
+static int listen_to(struct callout *c, int ring)
+{
+	struct epoll_event edge = { .events = EPOLLIN | EPOLLET };
+
+	return epoll_ctl(c->epoll, EPOLL_CTL_ADD, ring, &edge) ? -errno : 0;
+}
+
 int co_ring(struct callout *c, const char *name)
 {
 	struct bpf_map *map = find_map(c, name);
+	int error;
 
 	if (!map)
 		return -ENOENT;
 	if (c->nrings == MAX_RINGS)
 		return -E2BIG;
 	c->rings[c->nrings] = ring_buffer__new(bpf_map__fd(map), collect, c, NULL);
-	return c->rings[c->nrings] ? c->nrings++ : -errno;
+	if (!c->rings[c->nrings])
+		return -errno;
+	if (c->bell && (error = listen_to(c, bpf_map__fd(map))) && error != -EEXIST) /* the bell's own is there */
+		return error;
+	return c->nrings++;
 }
 
 int co_bell(struct callout *c, const char *ring, const char *bell)
 {
 	struct bpf_map *ring_map = find_map(c, ring), *bell_map = find_map(c, bell);
-	struct epoll_event edge = { .events = EPOLLIN | EPOLLET };
 	int fd;
 
 	if (!ring_map || !bell_map)
@@ -324,18 +337,7 @@ int co_bell(struct callout *c, const char *ring, const char *bell)
 	c->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (!c->consumer || !c->producer || !c->bell || c->epoll < 0)
 		return -errno;
-	/* Edge-triggered: we sleep also while records gather, and wake only when the kernel side rings. */
-	return epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &edge) ? -errno : 0;
-}
-
-int co_alarm(struct callout *c, const char *ring)
-{
-	struct epoll_event edge = { .events = EPOLLIN | EPOLLET };
-	struct bpf_map *map = find_map(c, ring);
-
-	if (!map)
-		return -ENOENT;
-	return epoll_ctl(c->epoll, EPOLL_CTL_ADD, bpf_map__fd(map), &edge) ? -errno : 0;
+	return listen_to(c, fd);
 }
 
 static unsigned long waiting_bytes(struct callout *c)
@@ -343,7 +345,15 @@ static unsigned long waiting_bytes(struct callout *c)
 	return __atomic_load_n(c->producer, __ATOMIC_ACQUIRE) - __atomic_load_n(c->consumer, __ATOMIC_ACQUIRE);
 }
 
-/* 1 if `level` bytes are in the ring, 0 on time-out, -errno (a signal: -EINTR). */
+static long long now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+/* How many rings rang before the time was over; -errno (a signal: -EINTR). At once if `level` bytes are there. */
 static int sleep_until(struct callout *c, unsigned long long level, int ms)
 {
 	struct epoll_event event;
@@ -353,18 +363,19 @@ static int sleep_until(struct callout *c, unsigned long long level, int ms)
 	if (waiting_bytes(c) < level)
 		n = epoll_wait(c->epoll, &event, 1, ms);
 	__atomic_store_n(c->bell, 0, __ATOMIC_SEQ_CST);
-	return n < 0 ? -errno : waiting_bytes(c) >= level;
+	return n < 0 ? -errno : n;
 }
 
 int co_wait(struct callout *c, int idle_ms, int gather_ms, unsigned int level)
 {
-	int n = sleep_until(c, 1, idle_ms);
+	long long end = now_ms() + idle_ms;
+	int left, n = sleep_until(c, 1, idle_ms);
 
-	if (n > 0 && gather_ms > 0) {
-		int gathered = sleep_until(c, level, gather_ms);
-		return gathered < 0 ? gathered : n;
-	}
-	return n;
+	if (n <= 0 || !waiting_bytes(c)) /* another ring, which is read at once */
+		return n;
+	left = end - now_ms();
+	n = sleep_until(c, level, left < gather_ms ? left > 0 ? left : 0 : gather_ms);
+	return n < 0 ? n : 1;
 }
 
 int co_drain(struct callout *c, int ring, struct co_lane *lanes, int count)
@@ -439,9 +450,9 @@ int co_cpus(void)
 	return libbpf_num_possible_cpus();
 }
 
-static struct btf *kernel_types(void)
+struct btf *kernel_types(void)
 {
-	static struct btf *kernel; /* kept: parsing it takes milliseconds */
+	static struct btf *kernel;
 
 	if (!kernel) {
 		set_up();

@@ -57,9 +57,10 @@ long long co_missed(struct callout *c, const char *program);
 int co_ring(struct callout *c, const char *ring);
 /* The ring that co_wait sleeps on; the bell is a mapped array whose first u64 is the fill level that wakes us. */
 int co_bell(struct callout *c, const char *ring, const char *bell);
-/* A further ring whose records end the sleep of co_wait, each of them: for what is rare and urgent. */
-int co_alarm(struct callout *c, const char *ring);
-/* Waits for a first record up to idle_ms, then lets more gather up to gather_ms or until `level` bytes are in the ring. */
+/*
+ * Waits for a first record, then lets more gather up to gather_ms or until `level` bytes are in the ring, all in all up
+ * to idle_ms. Returns at once when another ring that is read rings (its own programs say when).
+ */
 int co_wait(struct callout *c, int idle_ms, int gather_ms, unsigned int level);
 /* Moves ready records of a ring into their lanes until it is empty or a lane is full. Returns the number of records. */
 int co_drain(struct callout *c, int ring, struct co_lane *lanes, int count);
@@ -83,6 +84,8 @@ int co_maps(struct callout *c, struct co_map *maps, int room);
 int co_cpus(void);
 /* Whether the running kernel has a BTF-typed tracepoint of this name. */
 int co_has_tracepoint(const char *name);
+/* 0 where a program of this section (fentry/..., kprobe/..., tp/...) can attach here, as far as its hook goes; -errno. */
+int co_hook(const char *section);
 /* Name of a constant of an enumeration of the running kernel (its BTF); "" if there is none. */
 const char *co_enum_name(const char *enumeration, unsigned int value);
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from callout.batch import Array
 from callout.btf import Btf
-from callout.capture.columns import Columns, Decoder
-from callout.capture.kinds import Kinds, Lane, each
+from callout.capture.columns import Decoder
+from callout.capture.kinds import Kinds, Lane
 from callout.capture.loading import read_object
 
 BTF = Btf.of_object(read_object())
@@ -54,10 +54,16 @@ def test_columns_are_the_same() -> None:
     made = records()
     decoder = Decoder(BTF)
     decoder.offset()
-    by_kind, one_by_one = Columns(decoder, drained(made)).sources(), Columns(decoder, each(made)).sources()
-    assert list(by_kind) == list(one_by_one)
-    for name, source in one_by_one.items():
-        assert by_kind[name]().tolist() == source().tolist(), name
+    by_kind, one_by_one = decoder.batch(drained(made)), decoder.batch(made)
+    assert by_kind.few is not None
+    assert one_by_one.few is None
+    for batch in (by_kind, decoder.batch(drained(made)), by_kind.select(np.arange(COUNT))):
+        assert batch.names == one_by_one.names
+        assert sorted(batch.key_names) == sorted(one_by_one.key_names)
+        for name in batch.names:
+            assert batch.column(name).tolist() == one_by_one.column(name).tolist(), name
+        for name in batch.key_names:
+            assert batch.key(name).tolist() == one_by_one.key(name).tolist(), name
 
 
 def test_many_kinds_are_records_as_they_are() -> None:

@@ -17,7 +17,7 @@ static __always_inline struct cgroup *asked_cgroup(struct task_struct *task, con
 
 	if (sk && bpf_core_field_exists(struct sock_cgroup_data, cgroup))
 		cgroup = PEEK(struct sock, sk, sk_cgrp_data.cgroup);
-	return cgroup ? cgroup : task->cgroups->dfl_cgrp;
+	return cgroup ? cgroup : WALK(WALK(task, cgroups), dfl_cgrp);
 }
 
 /* Whether any program is asked about the call, which may refuse it or replace the address: its cgroup's list is not empty. */

@@ -16,7 +16,7 @@ static __always_inline void read_kind(struct attempt *r, const void *sk)
  */
 static __always_inline void *read_descriptor(struct attempt *r, struct task_struct *task, int fd)
 {
-	struct fdtable *table = task->files->fdt;
+	struct fdtable *table = WALK(WALK(task, files), fdt);
 	struct file **slots;
 	void *file = NULL, *socket, *sk;
 

@@ -3,21 +3,24 @@
 
 static __always_inline void read_caller(struct attempt *r, struct task_struct *task)
 {
+	const struct cred *real, *own;
 	const u32 *caps; /* by halves: as words of 64 bits only from 6.3 on */
 
 	r->pid = task->tgid;
 	r->tid = task->pid;
-	r->ppid = task->real_parent->tgid;
-	r->start = task->group_leader->start_boottime;
-	r->uid = task->real_cred->uid.val;
-	r->gid = task->real_cred->gid.val;
-	r->euid = task->cred->euid.val;
+	r->ppid = WALK(task, real_parent)->tgid;
+	r->start = WALK(task, group_leader)->start_boottime;
+	real = WALK(task, real_cred);
+	r->uid = real->uid.val;
+	r->gid = real->gid.val;
+	own = WALK(task, cred);
+	r->euid = own->euid.val;
 	r->image = task->self_exec_id;
-	caps = (const u32 *)&task->cred->cap_effective;
+	caps = (const u32 *)&own->cap_effective;
 	r->caps = (u64)caps[1] << 32 | caps[0];
 	/* io_uring's own threads are named iou-wrk-PID and iou-sqp-PID: the process is what a user knows */
 	if (task->flags & PF_IO_WORKER)
-		bpf_probe_read_kernel(r->comm, sizeof(r->comm), task->group_leader->comm);
+		bpf_probe_read_kernel(r->comm, sizeof(r->comm), WALK(task, group_leader)->comm);
 	else
 		bpf_probe_read_kernel(r->comm, sizeof(r->comm), task->comm);
 }

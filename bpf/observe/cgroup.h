@@ -15,12 +15,12 @@ static __noinline int named_as_container(struct kernfs_node *kn)
  */
 static __always_inline u64 cgroup_of(struct task_struct *task)
 {
-	struct cgroup *cgroup = task->cgroups->dfl_cgrp;
+	struct cgroup *cgroup = WALK(WALK(task, cgroups), dfl_cgrp);
 	struct cgroup_subsys_state *css = NULL;
 
 	if (narrow.v1) {
 		bpf_probe_read_kernel(&css, sizeof(css),
-				      (void *)&task->cgroups->subsys + (narrow.v1 - 1) * sizeof(void *));
+				      (void *)&WALK(task, cgroups)->subsys + (narrow.v1 - 1) * sizeof(void *));
 		if (css) {
 			struct cgroup *old = PEEK(struct cgroup_subsys_state, css, cgroup);
 
@@ -31,7 +31,7 @@ static __always_inline u64 cgroup_of(struct task_struct *task)
 				return CGROUP_V1 | PEEK(struct kernfs_node, kn, id);
 		}
 	}
-	return cgroup->kn->id;
+	return WALK(cgroup, kn)->id;
 }
 
 struct {
@@ -67,7 +67,7 @@ int BPF_PROG(cgroup_made, struct cgroup *cgroup, const char *path)
 	if (length < 0 || length > sizeof(r->path))
 		return 0;
 	/* At once: what runs in it may be gone, with all that its runtime knows, before the reader looks by itself. */
-	if (bpf_ringbuf_output(&cgroup_ring, r, __builtin_offsetof(struct new_cgroup, path) + length, BPF_RB_FORCE_WAKEUP))
+	if (bpf_ringbuf_output(&cgroup_ring, r, __builtin_offsetof(struct new_cgroup, path) + length, 0))
 		c->lost[RECORD_CGROUP]++;
 	return 0;
 }

@@ -24,7 +24,7 @@ static __always_inline bool about_any_file(u32 call)
 
 static __always_inline struct file *socket_file(struct task_struct *task, int fd)
 {
-	struct fdtable *table = task->files->fdt;
+	struct fdtable *table = WALK(WALK(task, files), fdt);
 	struct file **slots, *file = NULL;
 
 	if (fd < 0 || (u32)fd >= table->max_fds)

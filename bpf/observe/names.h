@@ -86,7 +86,7 @@ static __always_inline bool find_payload(struct __sk_buff *ctx, struct payload *
 
 static __always_inline u64 packets_wake(void)
 {
-	return bpf_ringbuf_query(&packets, BPF_RB_AVAIL_DATA) > (1 << 20) ? 0 : BPF_RB_NO_WAKEUP;
+	return bpf_ringbuf_query(&packets, BPF_RB_AVAIL_DATA) > (1 << 20) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 enum { HEAD = __builtin_offsetof(struct packet, data), SHORT = 576 - HEAD };
@@ -114,8 +114,8 @@ static __attribute__((noinline)) void fill_packet(struct packet *r, struct __sk_
 		struct task_struct *task = bpf_get_current_task_btf();
 
 		r->pid = task->tgid;
-		r->start = task->group_leader->start_boottime;
-		r->cgroup = task->cgroups->dfl_cgrp->kn->id;
+		r->start = WALK(task, group_leader)->start_boottime;
+		r->cgroup = WALK(WALK(WALK(task, cgroups), dfl_cgrp), kn)->id;
 	}
 }
 
@@ -244,7 +244,7 @@ static __always_inline bool sender_wanted(void)
 
 	if (narrow.npids && !ONE_OF(narrow.pids, narrow.npids, 16, (u32)task->tgid))
 		return false;
-	return !narrow.nuids || ONE_OF(narrow.uids, narrow.nuids, 16, task->real_cred->uid.val);
+	return !narrow.nuids || ONE_OF(narrow.uids, narrow.nuids, 16, WALK(task, real_cred)->uid.val);
 }
 
 /* What a TCP client sends first: a TLS record of the handshake, in it a client hello (RFC 8446, 4 and 5.1)? */

@@ -48,7 +48,7 @@ static __always_inline bool caller_wanted(struct task_struct *task)
 		return false;
 	if (narrow.npids && !ONE_OF(narrow.pids, narrow.npids, 16, (u32)task->tgid))
 		return false;
-	if (narrow.nuids && !ONE_OF(narrow.uids, narrow.nuids, 16, task->real_cred->uid.val))
+	if (narrow.nuids && !ONE_OF(narrow.uids, narrow.nuids, 16, WALK(task, real_cred)->uid.val))
 		return false;
 	if (narrow.nhidden && ONE_OF(narrow.hidden, narrow.nhidden, 16, (u32)task->pid))
 		return false;

@@ -29,15 +29,15 @@ enum { MOST_NAMES = 48, NAME_ROOM = 256, PATH_ROOM = 2048, ARGS_ROOM = 4096 };
 
 static __always_inline void read_spaces(struct task_struct *task, u32 *net, u32 *pid, u32 *mnt, u32 *user)
 {
-	struct nsproxy *spaces = task->nsproxy; /* none any more in a process that is going away */
-	struct pid *own = task->thread_pid;
+	struct nsproxy *spaces = WALK(task, nsproxy); /* none any more in a process that is going away */
+	struct pid *own = WALK(task, thread_pid);
 	u32 level;
 
 	if (spaces) {
 		*net = PEEK(struct net, PEEK(struct nsproxy, spaces, net_ns), ns.inum);
 		*mnt = PEEK(struct mnt_namespace, PEEK(struct nsproxy, spaces, mnt_ns), ns.inum);
 	}
-	*user = PEEK(struct user_namespace, PEEK(struct cred, task->cred, user_ns), ns.inum);
+	*user = PEEK(struct user_namespace, PEEK(struct cred, WALK(task, cred), user_ns), ns.inum);
 	if (own) {
 		void *space = NULL;
 
@@ -48,10 +48,16 @@ static __always_inline void read_spaces(struct task_struct *task, u32 *net, u32 
 	}
 }
 
+/* They are read whenever attempts are; a storm of them with no attempt among them wakes the reader. */
+static __always_inline u64 processes_wake(void)
+{
+	return bpf_ringbuf_query(&process_ring, BPF_RB_AVAIL_DATA) > (1 << 20) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
 static __always_inline void submit_life(struct task_struct *task, u8 kind)
 {
 	struct cpu_counters *c = count();
-	struct task_struct *parent = task->real_parent;
+	struct task_struct *parent = WALK(task, real_parent);
 	struct processes *place;
 	struct life *r;
 	u32 zero = 0;
@@ -64,16 +70,16 @@ static __always_inline void submit_life(struct task_struct *task, u8 kind)
 	r->kind = kind;
 	r->cpu = bpf_get_smp_processor_id();
 	r->lost = c->lost[kind];
-	r->start = task->group_leader->start_boottime;
+	r->start = WALK(task, group_leader)->start_boottime;
 	r->pid = task->tgid;
 	r->image = task->self_exec_id;
 	if (kind == RECORD_FORK) {
 		r->ppid = parent->tgid;
-		r->parent_start = parent->group_leader->start_boottime;
+		r->parent_start = WALK(parent, group_leader)->start_boottime;
 		read_spaces(task, &r->net, &r->pidns, &r->mnt, &r->user);
 	}
 	bpf_probe_read_kernel(r->comm, sizeof(r->comm), task->comm);
-	if (bpf_ringbuf_output(&process_ring, r, sizeof(*r), BPF_RB_NO_WAKEUP))
+	if (bpf_ringbuf_output(&process_ring, r, sizeof(*r), processes_wake()))
 		c->lost[kind]++;
 }
 
@@ -89,7 +95,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task)
 {
-	if (!task->signal->live.counter && !(task->flags & PF_KTHREAD))
+	if (!WALK(task, signal)->live.counter && !(task->flags & PF_KTHREAD))
 		submit_life(task, RECORD_EXIT);
 	return 0;
 }
@@ -180,8 +186,8 @@ static __always_inline u32 session_of(struct signal_struct *signal)
 
 static __always_inline void submit_exec(struct task_struct *task, u8 kind)
 {
-	struct task_struct *parent = task->real_parent;
-	void *mm = task->mm, *fs = task->fs, *exe, *inode;
+	struct task_struct *parent = WALK(task, real_parent);
+	void *mm = WALK(task, mm), *fs = WALK(task, fs), *exe, *inode;
 	struct cpu_counters *c = count();
 	struct path top;
 	u64 begin, size = 0;
@@ -200,14 +206,14 @@ static __always_inline void submit_exec(struct task_struct *task, u8 kind)
 	e->flags = 0;
 	e->cpu = bpf_get_smp_processor_id();
 	e->lost = c->lost[kind];
-	e->start = task->group_leader->start_boottime;
-	e->parent_start = parent->group_leader->start_boottime;
+	e->start = WALK(task, group_leader)->start_boottime;
+	e->parent_start = WALK(parent, group_leader)->start_boottime;
 	e->pid = task->tgid;
 	e->ppid = parent->tgid;
 	e->image = task->self_exec_id;
 	e->auid = bpf_core_field_exists(task->loginuid) ? BPF_CORE_READ(task, loginuid.val) : -1;
-	e->session = session_of(task->signal);
-	e->tty = terminal_of(task->signal);
+	e->session = session_of(WALK(task, signal));
+	e->tty = terminal_of(WALK(task, signal));
 	e->net = e->pidns = e->mnt = e->user = e->spare = 0;
 	read_spaces(task, &e->net, &e->pidns, &e->mnt, &e->user);
 	bpf_probe_read_kernel(e->comm, sizeof(e->comm), task->comm);
@@ -265,7 +271,7 @@ static __always_inline void submit_exec(struct task_struct *task, u8 kind)
 	barrier_var(size);
 	if (size > sizeof(*e))
 		return;
-	if (bpf_ringbuf_output(&process_ring, e, size, BPF_RB_NO_WAKEUP))
+	if (bpf_ringbuf_output(&process_ring, e, size, processes_wake()))
 		c->lost[kind]++;
 }
 

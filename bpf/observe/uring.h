@@ -6,7 +6,7 @@
 
 static __always_inline void *descriptor_socket(struct task_struct *task, int fd)
 {
-	struct fdtable *table = task->files->fdt;
+	struct fdtable *table = WALK(WALK(task, files), fdt);
 	struct file **slots, *file = NULL;
 
 	if (fd < 0 || (u32)fd >= table->max_fds)

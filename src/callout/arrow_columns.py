@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from callout.batch import Array, Batch, Coded, Column, Plain, distinct, same
+from callout.batch import Array, Batch, Coded, Column, Plain, distinct, repeated, same
 from callout.errors import UsageError
 from callout.octets import outward, to_json
 from callout.rows import UNSIGNED, from_values
@@ -155,8 +155,12 @@ class Encoder:
 
     def _record_batch(self, batch: Batch) -> pyarrow.RecordBatch:
         arrays: list[Any] = []
+        count, alike = len(batch), self._alike(batch)
         outside = [name for name in batch.names if name not in self._own]
         for f, make in self._makers[: -1 if self.schema.names[-1:] == [EXTRA] else None]:
+            if (whole := alike.get(f.name)) is not None:
+                arrays.append(whole.slice(0, count))
+                continue
             if f.name not in batch:
                 arrays.append(self._nulls(f, len(batch)))
                 continue
@@ -170,6 +174,23 @@ class Encoder:
             f, make = self._makers[-1]
             arrays.append(make(_extra(batch, outside)) if outside else self._nulls(f, len(batch)))
         return self._pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _alike(self, batch: Batch) -> dict[str, Any]:
+        """The columns that are the same in all rows of these kinds, as arrays of as many rows or more."""
+        if batch.few is None:
+            return {}
+        made, found, size = batch.few.memo.get("arrow", (None, {}, 0))
+        if made is not self or size < len(batch):
+            size = max(len(batch), KEPT)
+            found = {}
+            for f, make in self._makers:
+                column = _one(batch.few.column(f.name), size) if f.name in batch.few else None
+                if column is not None and (
+                    not isinstance(column, Plain) or not self._narrow or _fits(column, f)
+                ):
+                    found[f.name] = make(column)
+            batch.few.memo["arrow"] = self, found, size
+        return {name: array for name, array in found.items() if batch.shares(name)}
 
     def _maker(self, f: Any) -> Callable[[Column], Any]:
         types, kind = self._pa.types, f.type
@@ -300,6 +321,21 @@ class Encoder:
             for code in codes[first].tolist()
         ]
         return pa.array(lists, f.type).take(pa.array(numbers))
+
+
+def _one(few: Column, count: int) -> Column | None:
+    """A column of ``count`` equal rows, if those of ``few`` are equal."""
+
+    def rows(some: Array) -> Array | None:
+        return repeated(some[:1].copy(), count) if bool((some == some[0]).all()) else None
+
+    if isinstance(few, Coded):
+        codes = rows(few.codes)
+        return None if codes is None else Coded(codes, few.values)
+    data, valid = rows(few.data), None if few.valid is None else rows(few.valid)
+    if few.valid is not None and (valid is None or not valid[0]):
+        return None if valid is None else Plain(repeated(few.data[:1].copy(), count), valid)
+    return None if data is None else Plain(data, valid)
 
 
 def _bits(pa: Any, flags: Array) -> Any:

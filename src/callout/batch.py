@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -139,21 +140,40 @@ class Batch:
     """Attempts as named columns of equal length. Names are those of ``callout.schema``.
 
     ``steady``: every batch of its source has these columns, and in these widths. ``keys``: what enrichers look
-    up by, of a live source: columns that no sink, filter or row ever sees.
+    up by, of a live source: columns that no sink, filter or row ever sees. ``few``: where many rows are alike but for
+    some columns, one row of each kind, and ``codes``: the kind of each row; what ``few`` has is a column here, too
+    (``columns`` may keep the place of one with None). ``memo``: what others made of these columns, by their own names.
     """
 
     def __init__(
         self,
         length: int,
-        columns: Mapping[str, Source],
+        columns: Mapping[str, Source | None],
         steady: bool = False,
         keys: Mapping[str, Source] | None = None,
+        few: Batch | None = None,
+        codes: Array | None = None,
     ) -> None:
         self.steady = steady
         self._length = length
-        self._columns: dict[str, Source] = dict(columns)
+        self._columns: dict[str, Source | None] = dict(columns)  # None: that of few
+        self._spread: dict[str, Column] = {}
         self._keys: dict[str, Source] = dict(keys or {})
         self._quiet: set[str] = set()
+        self.few, self.codes = few, codes
+        self.memo: dict[str, Any] = {}
+        if few is not None:
+            self.share(few)
+
+    def share(self, few: Batch) -> None:
+        """Takes ``few``, or another view of the same rows, and all columns that it has and this batch does not."""
+        self.few = few
+        self._columns |= {name: None for name in few._columns if name not in self._columns}
+        self._quiet |= few._quiet
+
+    def shares(self, name: str) -> bool:
+        """Whether a column is that of ``few``, spread."""
+        return self._columns[name] is None
 
     def __len__(self) -> int:
         return self._length
@@ -165,16 +185,36 @@ class Batch:
 
     def column(self, name: str) -> Column:
         """One column, computed now if it was not yet. Raises KeyError if this batch does not have it."""
-        return _computed(self._columns, name)
+        source = self._columns[name]
+        if isinstance(source, Plain | Coded):
+            return source
+        if source is not None:
+            made = self._columns[name] = source()
+            return made
+        found = self._spread.get(name)
+        if found is None:
+            assert self.few is not None
+            assert self.codes is not None
+            found = self._spread[name] = spread(self.few.column(name), self.codes)
+        return found
 
     @property
     def key_names(self) -> list[str]:
         """The keys there are; none where the rows are not of a live source."""
-        return list(self._keys)
+        return [*self._keys, *(self.few.key_names if self.few is not None else ())]
 
     def key(self, name: str) -> Column:
         """One of the keys, computed now if it was not yet. Raises KeyError if this batch does not have it."""
-        return _computed(self._keys, name)
+        source = self._keys.get(name)
+        if isinstance(source, Plain | Coded):
+            return source
+        if source is not None:
+            made = self._keys[name] = source()
+        elif self.few is None or self.codes is None:
+            raise KeyError(name)
+        else:
+            made = spread(self.few.key(name), self.codes)
+        return made
 
     def __contains__(self, name: str) -> bool:
         return name in self._columns
@@ -183,6 +223,17 @@ class Batch:
         """Adds or replaces a column. A quiet one is there for who asks for it, and not written."""
         self._columns[name] = source
         (self._quiet.add if quiet else self._quiet.discard)(name)
+
+    def view(self) -> Batch:
+        """The same columns, to which others can be added. What is computed of them is computed here, once."""
+        seen = Batch(
+            self._length,
+            {name: partial(self.column, name) for name in self._columns},
+            self.steady,
+            {name: partial(self.key, name) for name in self.key_names},
+        )
+        seen._quiet = set(self._quiet)
+        return seen
 
     def show(self) -> None:
         """Makes quiet columns like all others."""
@@ -195,10 +246,18 @@ class Batch:
         def later(of: Callable[[str], Column], name: str) -> Callable[[], Column]:
             return lambda: of(name).take(rows)
 
-        columns = {name: later(self.column, name) for name in self._columns}
-        selected = Batch(
-            len(rows), columns, self.steady, {name: later(self.key, name) for name in self._keys}
-        )
+        columns = {
+            name: None if source is None else later(self.column, name)
+            for name, source in self._columns.items()
+        }
+        few, codes = self.few, None
+        if few is not None and self.codes is not None:
+            codes = self.codes[rows]
+            if len(few) > len(rows):
+                numbers, first = distinct(codes)
+                few, codes = few.select(codes[first]), numbers
+        keys = {name: later(self.key, name) for name in self._keys}
+        selected = Batch(len(rows), columns, self.steady, keys, few, codes)
         selected._quiet = set(self._quiet)
         return selected
 
@@ -219,13 +278,6 @@ class Batch:
         from callout import columnar
 
         return columnar.to_polars(self)
-
-
-def _computed(sources: dict[str, Source], name: str) -> Column:
-    source = sources[name]
-    if not isinstance(source, Plain | Coded):
-        source = sources[name] = source()
-    return source
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:

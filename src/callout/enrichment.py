@@ -6,6 +6,7 @@ evaluated, so filters work on all of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
@@ -40,7 +41,7 @@ class Enrichment:
         self.parts = [make(options) for make in makers if options.names or make is not Names]
         names = [part for part in self.parts if isinstance(part, Names)]
         ordered = options.related
-        self._ripening = Ripening(names[0].greeted, names[0].add, ordered) if names else None
+        self._ripening = Ripening(names[0].greeted, names[0].again, ordered) if names else None
         workloads = [part for part in self.parts if isinstance(part, Workloads)]
         self._holding = Holding(workloads[0].asked, ordered=ordered) if workloads else None
         self._asking = [part for part in self.parts if isinstance(part, Asking)]
@@ -101,9 +102,24 @@ class Enrichment:
         return [problem for part in self._asking for problem in part.problems()]
 
     def add(self, batch: Batch) -> None:
-        """Adds all columns."""
-        if len(batch):
+        """Adds all columns: to one row of each kind, as far as they do not differ from row to row."""
+        if not len(batch):
+            return
+        if batch.few is None:
             for part in self.parts:
+                part.add(batch)
+            return
+        stamps = [part.stamp(batch.few) for part in self.parts]
+        stamp, known = batch.few.memo.get("enriched", ((), None))
+        if known is None or stamp != stamps or None in stamps:
+            known = batch.few.view()
+            for part in self.parts:
+                if not isinstance(part, Names):
+                    part.add(known)
+            batch.few.memo["enriched"] = stamps, known
+        batch.share(known)
+        for part in self.parts:
+            if isinstance(part, Names):
                 part.add(batch)
 
     def ripe(self, batch: Batch) -> Iterator[Batch]:
@@ -112,6 +128,10 @@ class Enrichment:
         """
         for part in self._holding.take(batch) if self._holding else (batch,):
             yield from self._ripening.take(part) if self._ripening else (part,)
+
+    def due(self) -> float:
+        """Seconds until rows that wait must go on."""
+        return min((part.due() for part in (self._holding, self._ripening) if part), default=math.inf)
 
     def rest(self) -> Iterator[Batch]:
         """Rows that still wait, where no more batches come."""

@@ -2,7 +2,7 @@
 
 Rule of this file: pure, column by column, and it looks at a row only where its kind could be a habit. It
 looks back and around inside a batch, and never holds a row back: a habit that is told by what follows takes
-microseconds, a batch gathers for 50 ms, so one in about a thousand is cut and stays without a name. A name is
+microseconds, a batch gathers for 140 ms, so one in some thousands is cut and stays without a name. A name is
 given only where the rows prove it; what ends in another way than the habit does (refused by a policy, timed
 out) never gets one.
 

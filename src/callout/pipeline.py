@@ -7,12 +7,13 @@ up.
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from types import FrameType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from callout.enrichment import Enrichment
     from callout.sinks import Sink
 
+LOOK = 0.1  # seconds between two looks at a condition
 AGAIN = 0.25  # seconds: timeout(1) sends its signal twice at once, to the command and then to its group
 
 
@@ -38,6 +40,13 @@ class Source(Protocol):
     def finish(self, summary: Summary) -> Iterator[Batch]:
         """Stops observing, yields what is left, and adds what only the source can count to the summary."""
         ...
+
+
+@runtime_checkable
+class Live(Protocol):
+    """A source that sleeps while nothing happens, but no longer than ``due()`` seconds."""
+
+    due: Callable[[], float]
 
 
 class Stop:
@@ -64,6 +73,11 @@ class Stop:
     def when(self, condition: Callable[[], bool]) -> None:
         """Sets the condition that is asked after each batch."""
         self._until = condition
+
+    def due(self) -> float:
+        """Seconds until it may be time to stop; a signal ends the source's sleep by itself."""
+        left = math.inf if self._deadline is None else self._deadline - time.monotonic()
+        return min(left, math.inf if self._until is None else LOOK)
 
     def on_signals(self) -> None:
         """SIGINT, SIGTERM and SIGHUP end the loop in good order; a second SIGINT raises KeyboardInterrupt
@@ -150,6 +164,8 @@ def flow(
             summary.add(batch)
         return batch
 
+    if isinstance(source, Live):
+        source.due = lambda: min(stop.due(), math.inf if enrichment is None else enrichment.due())
     try:
         for whole in source.batches():
             for batch in known(whole):

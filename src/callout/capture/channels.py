@@ -24,22 +24,19 @@ Handler: TypeAlias = Callable[[Any], None]
 
 ATTEMPT = "RECORD_ATTEMPT"
 STEP = "RECORD_STEP"
-ROOM = 16384  # attempts of one drain: 5 MiB
-RING = (
-    "ring"  # the one that the reader sleeps on; others are emptied whenever it wakes, every 100 ms at least
-)
+ROOM = 8192  # attempts of one drain: 2.5 MiB
+RING = "ring"  # the one that the reader sleeps on; all others are emptied whenever it wakes, and wake it when they fill
 PACKETS = "packets"
 NEW_CGROUPS = "cgroup_ring"
 PROCESSES = "process_ring"
 RINGS = {  # bytes, where a kind that comes through it is wanted
     RING: 16 << 20,
-    PROCESSES: 8 << 20,
+    PROCESSES: 4 << 20,
     PACKETS: 2 << 20,
     NEW_CGROUPS: 256 << 10,
 }
-URGENT_RINGS = frozenset(
-    {NEW_CGROUPS}
-)  # whose records wake the reader: containers are asked for while they live
+
+
 FORGOTTEN = "processes not noted"
 
 

@@ -18,7 +18,7 @@ from callout.batch import Batch, Coded, Column, Plain, coded, compact, distinct,
 from callout.btf import Btf
 from callout.capture import heap, identity, judging
 from callout.capture.addresses import Addresses
-from callout.capture.kinds import HEAD, Kinds, each, octets
+from callout.capture.kinds import HEAD, ORDERED, Kinds, each, in_order, octets
 from callout.capture.memory import Associations, Copies
 from callout.sockaddr import family_name
 from callout.verdict import ERESTARTSYS
@@ -46,7 +46,7 @@ TRANSPORTS = {
     262: "mptcp",
 }
 PROCESS = np.dtype([("start", "u8"), ("pid", "u4")])
-KINDS, KNOWN = 64, 32  # kinds of a batch whose columns are remembered, and batches of which they are
+KNOWN = 32  # batches of which the kinds are remembered
 IMAGE = np.dtype([("start", "u8"), ("pid", "u4"), ("image", "u4")])
 
 
@@ -70,7 +70,7 @@ class Decoder:
         self.copies = Copies()
         self.associations = Associations(self.flags, self.phases, btf.layout("attempt").dtype)
         self._host = os.uname().nodename
-        self._known: OrderedDict[bytes, dict[str, Column]] = OrderedDict()
+        self._known: OrderedDict[bytes, Batch] = OrderedDict()
         self._lost: dict[int, int] = {}
         self.lost_now: list[int] = []  # attempts lost so far by each CPU, when a source knows
         self._offset = 0
@@ -91,21 +91,38 @@ class Decoder:
             return EMPTY
         if (kinds.records["flags"] & self.flags["FLAG_SWAPPED"]).any():
             kinds = each(kinds.whole())  # the kernel's copy of an address is found by the attempt's id
-        columns = Columns(self, kinds)
-        return Batch(len(kinds), columns.sources(), steady=True, keys=columns.keys())
+        kinds = in_order(kinds)
+        columns = Columns(self, kinds, self.lost_before(kinds.own))
+        sources: dict[str, Callable[[], Column] | None] = dict(columns.sources())
+        keys, few = columns.keys(), None
+        if kinds.codes is not None:
+            few = self._few(kinds.records, kinds.own.dtype.itemsize, columns.offset)
+            sources = {name: source if name in OWN else None for name, source in sources.items()}
+            keys = {"began": keys["began"]}
+        return Batch(len(kinds), sources, steady=True, keys=keys, few=few, codes=kinds.codes)
 
-    def known(self, kinds: Kinds, offset: int) -> dict[str, Column]:
-        """Columns of these very kinds that an earlier batch had decoded, to be added to. Bounded."""
-        if len(kinds.records) > KINDS:
-            return {}
-        own = kinds.own.dtype.itemsize
-        records = octets(kinds.records)
-        key = b"%d %s %s" % (offset, records[:, :HEAD].tobytes(), records[:, own:].tobytes())
-        found = self._known.setdefault(key, {})
-        self._known.move_to_end(key)
-        if len(self._known) > KNOWN:
-            self._known.popitem(last=False)
-        return found
+    def _few(self, records: Records, own: int, offset: int) -> Batch:
+        """One row of each kind: the same one for all batches of these kinds, with what was made of it. Bounded.
+
+        ``own``: bytes of a record up to where the kinds differ.
+        """
+        text = octets(records)
+        key = b"%d %s %s" % (offset, text[:, :HEAD].tobytes(), text[:, own:].tobytes())
+        few = self._known.get(key)
+        if few is None:
+            columns = Columns(self, each(records.copy()))  # not the buffer that they are in
+            few = Batch(
+                len(records),
+                {name: source for name, source in columns.sources().items() if name not in OWN},
+                keys={name: source for name, source in columns.keys().items() if name != "began"},
+            )
+            if len(records) <= ORDERED:
+                self._known[key] = few
+                if len(self._known) > KNOWN:
+                    self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
+        return few
 
     def warm(self, records: Records) -> None:
         """Runs every column once, so that the first real batch does not pay for imports and first calls."""
@@ -136,25 +153,20 @@ class Decoder:
 
 
 class Columns:
-    """The columns of some attempts: of ``own``, what is each one's, and of ``r``, one record of each kind."""
+    """The columns of some attempts: those of OWN have a row for each, all others one for each kind (``r``)."""
 
-    def __init__(self, decoder: Decoder, kinds: Kinds) -> None:
+    def __init__(self, decoder: Decoder, kinds: Kinds, lost: Column | None = None) -> None:
+        """``lost``: attempts lost before each row; None where that is not told."""
         self.d = decoder
+        self.lost = lost
         self.own, self._codes = kinds.own, kinds.codes
         self.r = r = kinds.records
         self.offset = decoder.offset()
-        self._known = {} if kinds.codes is None else decoder.known(kinds, self.offset)
         self.a = Addresses(r, decoder.flags, decoder.copies, decoder.entries)
         self.j = judging.Judging(
             r, decoder.flags, decoder.phases, decoder.deniers, decoder.drop_reason, decoder.watched
         )
         self._kinds: tuple[Any, list[tuple[int, int, int]]] | None = None
-        # must be read batch by batch, in order, whether or not a sink asks for it
-        self._lost_before = self.lost_before()
-
-    def lost_before(self) -> Column:
-        """Attempts lost before each row."""
-        return self.d.lost_before(self.own)
 
     def sources(self) -> dict[str, Callable[[], Column]]:
         """A function for each column, in the order of the schema."""
@@ -206,11 +218,8 @@ class Columns:
             "connect.rewritten_from": a.rewritten_from,
             "connect.cookie": self.cookie,
             "connect.netns": lambda: Plain(r["netns"], r["netns"] != 0),
-            "connect.lost_before": lambda: self._lost_before,
+            "connect.lost_before": self.lost_before,
         }
-        if self._codes is not None:
-            for name in found.keys() - OWN:
-                found[name] = self.spread(name, found[name])
         return found
 
     def keys(self) -> dict[str, Callable[[], Column]]:
@@ -227,28 +236,13 @@ class Columns:
                 keys[name] = r[name]
             return coded(keys, lambda key: tuple(key.tolist()))
 
-        found: dict[str, Callable[[], Column]] = {
+        return {
             "process": lambda: together(PROCESS),
             "image": lambda: together(IMAGE),
             "caps": lambda: coded(r["caps"], int),
             "cgroup": lambda: coded(r["cgroup"], int),
+            "began": lambda: Plain(self.own["began"].astype(np.int64)),
         }
-        if self._codes is not None:
-            found = {name: self.spread(f"key {name}", found[name]) for name in found}
-        return {**found, "began": lambda: Plain(self.own["began"].astype(np.int64))}
-
-    def spread(self, name: str, source: Callable[[], Column]) -> Callable[[], Column]:
-        """A column of all records from that of one of each kind, which may be known."""
-        assert self._codes is not None
-        codes = self._codes
-
-        def column() -> Column:
-            few = self._known.get(name)
-            if few is None:
-                few = self._known[name] = source()
-            return spread(few, codes)
-
-        return column
 
     def constant(self, value: Any) -> Coded:
         """The same value in every row."""
@@ -278,6 +272,12 @@ class Columns:
         known = known if self._codes is None else spread(known, self._codes)
         assert isinstance(known, Plain)
         return Plain(self.own["fd"], None if known.data.all() else known.data)
+
+    def lost_before(self) -> Column:
+        """Attempts lost before each row."""
+        if self.lost is None:
+            return Plain(np.zeros(len(self.own), np.int64), np.zeros(len(self.own), bool))
+        return self.lost
 
     def cookie(self) -> Column:
         """Socket cookie; 0 where there is no socket."""

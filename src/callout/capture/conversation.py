@@ -63,10 +63,6 @@ class CallColumns(Columns):
         self.entry = coded(records["call"], lambda number: calls.names[int(number)])
         self.is_end = np.array([name == END for name in names], bool)
 
-    def lost_before(self) -> Column:
-        """Losses are told of attempts only."""
-        return nothing(len(self.r))
-
     def sources(self) -> dict[str, Callable[[], Column]]:
         """A function for each column. Those that judge an attempt have no values here."""
         r, a = self.r, self.a

@@ -7,6 +7,7 @@ programs run, in ``loading``; which records come how, in ``channels``.
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -20,7 +21,7 @@ from callout._native import lib
 from callout.batch import Array, Batch
 from callout.btf import Btf, Layout
 from callout.capture import columns, conversation, privileges
-from callout.capture.channels import ATTEMPT, CHANNELS, RING, RINGS, STEP, URGENT_RINGS, Drain, Handler
+from callout.capture.channels import ATTEMPT, CHANNELS, RING, RINGS, STEP, Drain, Handler
 from callout.capture.constants import constants_for
 from callout.capture.kinds import Kinds, each
 from callout.capture.loading import Loaded, Loader, Map, ProgramState, check, read_object
@@ -36,8 +37,8 @@ DOUBLED = "socket_state"  # what it misses, socket_state_missed sees
 LOOKED = "RECORD_TASK"
 ROUNDS = 32  # of a ring that fills as fast as it is emptied; nobody waits for its end
 URGENT = -10  # niceness of a reader that must keep up
-IDLE_MS = 100  # longest sleep: bounds a missed wake-up and the reaction to a signal
-GATHER_MS = 100  # how long records may gather: rows appear within 200 ms of their verdict
+IDLE_MS = 500  # longest sleep: bounds a missed wake-up and the reaction to a signal
+GATHER_MS = 140  # how long records may gather: rows appear within 200 ms of their verdict
 
 
 @dataclass
@@ -89,6 +90,7 @@ class KernelSource:
         self._hidden = hidden
         self._also, self._without = frozenset(also), frozenset(without)
         self._nice: int | None = None
+        self.due: Callable[[], float] = lambda: math.inf  # seconds after which the caller wants to look up
         self.tier: Tier | None = None
         self.states: list[ProgramState] = []
         self._loaded: Loaded | None = None
@@ -153,8 +155,6 @@ class KernelSource:
         handle = self._loaded.handle
         try:
             check("hanging the bell", lib.co_bell(handle, RING.encode(), b"bell"))
-            for name in URGENT_RINGS & set(sizes):
-                check(f"hanging the bell of {name}", lib.co_alarm(handle, name.encode()))
             self._numbers = [
                 check("reading the ring", lib.co_ring(handle, drain.channels[0].ring.encode()))
                 for drain in self._drains
@@ -178,7 +178,7 @@ class KernelSource:
             self._loaded = None
 
     def batches(self) -> Iterator[Batch]:
-        """Batches as they come, for ever; at least one every 100 ms, if empty, so that a caller can stop."""
+        """Batches as they come, for ever; an empty one when it is ``due``, or IDLE_MS have gone by."""
         while self._loaded:
             self.wait()  # also when there is something: a batch costs the same however small it is
             yield self.read()
@@ -225,7 +225,8 @@ class KernelSource:
     def wait(self) -> None:
         """Sleeps until there are records, letting some gather. A signal ends the sleep early."""
         assert self._loaded
-        result = lib.co_wait(self._loaded.handle, IDLE_MS, GATHER_MS, self._ring // 4)
+        longest = math.ceil(min(IDLE_MS, max(0.0, self.due() * 1000)))
+        result = lib.co_wait(self._loaded.handle, longest, GATHER_MS, self._ring // 4)
         if result < 0 and result != -errno.EINTR:
             raise OSError(-result, os.strerror(-result))
 

@@ -46,6 +46,13 @@ def exists(program: Program) -> bool:
     return kind != "tp_btf" or bool(lib.co_has_tracepoint(name.encode()))
 
 
+def hook(program: Program) -> None:
+    """Raises OSError where the running kernel lets nothing attach to the hook of a program."""
+    if error := lib.co_hook(program.hook.encode()):
+        words = f"attaching {program.hook}: {verdict.errno_name(-error)} ({os.strerror(-error)})"
+        raise OSError(-error, words)
+
+
 def returns(programs: Sequence[Program]) -> int:
     """Of which attempts these programs see the return, as ``narrow.returns`` has it."""
     names = {program.name for program in programs}
@@ -195,10 +202,8 @@ class Loader:
         refusals: list[str] = []
         for tier in tiers:
             try:
-                if refusals:
-                    self._probe(
-                        tier
-                    )  # a host that refused one may refuse the next, and to load it all takes long
+                for program in tier.programs:  # to load it all takes long
+                    hook(program)
                 return self._try(tier), tier
             except OSError as error:
                 refusals.append(f"{tier.name}: {error.strerror}")
@@ -208,15 +213,6 @@ class Loader:
             if ffi.string(lib.co_version()).startswith(b"0.")
             else "`callout doctor` shows each program and why it is refused",
         )
-
-    def _probe(self, tier: Tier) -> None:
-        """Whether a tier alone loads and attaches. Raises OSError."""
-        loaded = Loaded(tier.programs, self._constants)
-        try:
-            for program in tier.programs:
-                loaded.attach(program)
-        finally:
-            loaded.close()
 
     def _try(self, tier: Tier) -> Loaded:
         """Loads a tier with all that goes with it, or as much as loads and attaches. OSError if the tier fails."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from callout.batch import Array
-from callout.capture.kinds import Kinds, each
+from callout.capture.kinds import Kinds, each, octets
 from callout.footprint import Table, table
 
 COPIES = 65536  # addresses whose attempt has not come yet
@@ -81,7 +81,8 @@ class Associations:
         last = kinds.whole(slice(max(len(kinds) - ROWS, 0), None))
         rows = np.flatnonzero(self._open(last))
         if len(rows):
-            np.take(last, rows, out=self._ring[self._turn, : len(rows)], mode="clip")
+            # as bytes: NumPy moves records field by field
+            np.take(octets(last), rows, axis=0, out=octets(self._ring[self._turn, : len(rows)]), mode="clip")
             self._filled[self._turn] = len(rows)
             self._turn = (self._turn + 1) % BATCHES
 

@@ -59,6 +59,12 @@ class Enricher(Protocol):
         """
         ...
 
+    def stamp(self, batch: Batch) -> object:
+        """What its columns of these rows would depend on beside the rows: equal as long as they would be the same, and
+        None where that cannot be told. What may be gone later is looked up now.
+        """
+        ...
+
     def memory(self) -> list[Table]:
         """What it keeps; each table is bounded."""
         ...

@@ -37,6 +37,7 @@ class Aside:
         self._changed = threading.Condition()
         self._closed = False
         self._threads: list[threading.Thread] = []
+        self._open: list[Future[Any]] = []
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -50,6 +51,7 @@ class Aside:
         answer = self._answers.get(key)
         if answer is None:
             answer = self._answers[key] = self._put(key, job)
+            self._open.append(answer)
             while len(self._answers) > self._most:
                 self.forget(next(iter(self._answers)))
         if not answer.done():
@@ -62,6 +64,11 @@ class Aside:
             except OSError:
                 return True, None
         return True, answer.result() if answer.exception() is None else None
+
+    def idle(self) -> bool:
+        """Whether there is an answer to all that was asked."""
+        self._open = [answer for answer in self._open if not answer.done()]
+        return not self._open
 
     def forget(self, key: Hashable) -> None:
         """Asks again the next time."""

@@ -6,6 +6,7 @@ pass at once, so a slow runtime delays nothing but the first rows of its new con
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from callout.batch import Batch, Coded
 
-HOLD = 0.1  # seconds: with what records take to gather, a row comes within 200 ms of its verdict
+HOLD = 0.05  # seconds: with what records take to gather, a row comes within 200 ms of its verdict
 
 
 class Holding:
@@ -49,6 +50,10 @@ class Holding:
             batch = batch.select(~waits)
         yield batch
 
+    def due(self) -> float:
+        """Seconds until what is held must go."""
+        return self._until - self._clock() if self._held else math.inf
+
     def rest(self) -> Iterator[Batch]:
         """What is held."""
         held, self._held = self._held, []
@@ -57,7 +62,9 @@ class Holding:
     def _open(self, batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         if not len(batch):
             return np.zeros(0, bool)
-        column = batch.key("cgroup")
+        column = (batch if batch.few is None else batch.few).key("cgroup")
         assert isinstance(column, Coded)
-        found = [self._asked(int(identifier)) for identifier in column.values]
-        return np.array([*found, False])[column.codes]
+        found = np.array([*[self._asked(int(identifier)) for identifier in column.values], False])
+        if not found.any():
+            return np.zeros(len(batch), bool)
+        return found[column.codes] if batch.codes is None else found[column.codes][batch.codes]

@@ -81,24 +81,42 @@ class Names:
         self._heard.take(records)
 
     def add(self, batch: Batch) -> None:
-        """Adds destination.domain and what belongs to it."""
-        codes, told = self._tell(batch)
-        batch.add("destination.domain", compact(codes, [one.name for one in told]))
-        batch.add("connect.domain_source", compact(codes, [one.source for one in told]))
-        batch.add("connect.domain_age", self._age(batch, codes, [one.when for one in told]))
-        batch.add("connect.domain_confidence", compact(codes, [one.confidence for one in told]))
-        ech = spread(Plain(np.array([one.ech for one in told], bool)), codes)
-        assert isinstance(ech, Plain)
-        batch.add("connect.ech", Plain(ech.data, ech.data))
-        batch.add("connect.resolver", compact(codes, [one.resolver for one in told]))
+        """Adds destination.domain and what belongs to it; where it follows from the kind of a row, by kind."""
+        self._add(batch, batch if batch.few is None else batch.few)
 
-    @staticmethod
-    def _age(batch: Batch, codes: Array, when: list[int]) -> Plain:
-        answered = spread(Plain(np.array(when, np.int64)), codes)
-        assert isinstance(answered, Plain)
-        if not any(when):
-            return Plain(answered.data, answered.data != 0)
-        return Plain(plain(batch.key("began")) - answered.data, answered.data != 0)
+    def again(self, batch: Batch) -> None:
+        """Looks once more for the names of rows that have waited for them."""
+        self._add(batch, batch)
+
+    def stamp(self, batch: Batch) -> object:
+        """It is looked at row by row whether that can be told."""
+        return ()
+
+    def _add(self, batch: Batch, few: Batch) -> None:
+        began, said = plain(batch.key("began")), self._said(batch)
+        aimed = few.memo.get("aims")
+        codes, aims = aimed if aimed is not None else aims_of(few)
+        few.memo["aims"] = codes, aims
+        if said is None and self.table.latest <= (first := int(began.min())):
+            told = [self._one(aim, first) for aim in aims]
+            if few is not batch:
+                before, named = few.memo.get("named", (None, None))
+                if before != told:
+                    named = few.view()
+                    put(named, codes, told)
+                    few.memo["named"] = told, named
+                batch.share(named)
+            else:
+                put(batch, codes, told)
+        else:
+            codes = codes if few is batch or batch.codes is None else codes[batch.codes]
+            few = batch
+            codes, told = self._apart(batch, codes, aims, began, said)
+            put(batch, codes, told)
+        if any(one.when for one in told):
+            when = spread(Plain(np.array([one.when for one in told], np.int64)), codes)
+            answered = plain(when if few is batch or batch.codes is None else spread(when, batch.codes))
+            batch.add("connect.domain_age", Plain(began - answered, answered != 0))
 
     def memory(self) -> list[Table]:
         """What is kept, about."""
@@ -108,40 +126,41 @@ class Names:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _tell(self, batch: Batch) -> tuple[Array, list[Told]]:
-        """The number of each row among the distinct things told, and those."""
-        codes, aims = aims_of(batch)
-        began = plain(batch.key("began"))
-        earliest = np.full(len(aims), began.min())
-        apart = np.zeros(len(batch), bool)
-        if self.table.latest > earliest[0]:  # answers came meanwhile: whose, and for which rows?
-            earliest[:], latest = np.iinfo(np.int64).max, np.zeros(len(aims), np.int64)
-            np.minimum.at(earliest, codes, began)
-            np.maximum.at(latest, codes, began)
-            times = zip(aims, earliest.tolist(), latest.tolist(), strict=True)
-            changed = [
-                aim is not None and since < until and self.table.changed(aim.netns, aim.address, since, until)
-                for aim, since, until in times
-            ]
-            apart |= np.array(changed)[codes]
-        told = [
-            Told() if aim is None else self._one(aim, time)
-            for aim, time in zip(aims, earliest.tolist(), strict=True)
-        ]
+    def _said(self, batch: Batch) -> Array | None:
+        """The rows whose connections said something themselves; None where there are none."""
+        known = list(self._heard.cookies()) if self._heard else []
+        if not known:
+            return None
         cookies = plain(batch.column("connect.cookie"))
-        if self._heard and (known := list(self._heard.cookies())):
-            apart |= np.isin(cookies, np.array(known, cookies.dtype))
-        rows = np.flatnonzero(apart)
-        if len(rows):
-            codes = codes.copy()
-        for row in rows.tolist():
+        said = np.isin(cookies, np.array(known, cookies.dtype))
+        return said if said.any() else None
+
+    def _apart(
+        self, batch: Batch, codes: Array, aims: list[Aim | None], began: Array, said: Array | None
+    ) -> tuple[Array, list[Told]]:
+        """The number of each row among the distinct things told, and those; ``codes``: among the aims."""
+        earliest = np.full(len(aims), np.iinfo(np.int64).max)
+        latest = np.zeros(len(aims), np.int64)
+        np.minimum.at(earliest, codes, began)
+        np.maximum.at(latest, codes, began)
+        changed = [
+            aim is not None and since < until and self.table.changed(aim.netns, aim.address, since, until)
+            for aim, since, until in zip(aims, earliest.tolist(), latest.tolist(), strict=True)
+        ]
+        told = [self._one(aim, time) for aim, time in zip(aims, earliest.tolist(), strict=True)]
+        cookies = plain(batch.column("connect.cookie"))
+        apart = np.array(changed)[codes]
+        codes = codes.copy()
+        for row in np.flatnonzero(apart if said is None else apart | said).tolist():
             if (aim := aims[codes[row]]) is not None:
                 hello = self._heard.hello(int(cookies[row])) if self._heard else None
                 codes[row] = len(told)
                 told.append(self._one(aim, int(began[row]), hello))
         return codes, told
 
-    def _one(self, aim: Aim, began: int, hello: Hello | None = None) -> Told:
+    def _one(self, aim: Aim | None, began: int, hello: Hello | None = None) -> Told:
+        if aim is None:
+            return Told()
         found = self.table.find(aim.netns, aim.address, aim.asker, began)
         told = Told()
         if found is not None:
@@ -191,6 +210,17 @@ def aims_of(batch: Batch) -> tuple[Array, list[Aim | None]]:
             else None
         )
     return codes, aims
+
+
+def put(batch: Batch, codes: Array, told: list[Told]) -> None:
+    """Adds what is told: ``codes`` is the number of each row in it. There is no age where all is of no time."""
+    batch.add("destination.domain", compact(codes, [one.name for one in told]))
+    batch.add("connect.domain_source", compact(codes, [one.source for one in told]))
+    batch.add("connect.domain_age", Plain(np.zeros(len(batch), np.int64), np.zeros(len(batch), bool)))
+    batch.add("connect.domain_confidence", compact(codes, [one.confidence for one in told]))
+    ech = spread(Plain(np.array([one.ech for one in told], bool)), codes)
+    batch.add("connect.ech", Plain(plain(ech), plain(ech)))
+    batch.add("connect.resolver", compact(codes, [one.resolver for one in told]))
 
 
 def greeted(told: Told, hello: Hello) -> Told:

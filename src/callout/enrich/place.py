@@ -48,6 +48,10 @@ class Places:
     def feed(self, kind: str, records: Array) -> None:
         """There are no records about places."""
 
+    def stamp(self, batch: Batch) -> object:
+        """All of it follows from the rows."""
+        return ()
+
     def add(self, batch: Batch) -> None:
         """`connect.range`, `connect.service`, and GEO where a database was given."""
         self._add(batch, "connect.range", lambda: by_address(batch, name_of))

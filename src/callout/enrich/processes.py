@@ -28,6 +28,7 @@ KNOWN, KNOWN_BYTES = 4096, 24 << 20  # processes of which everything is kept as 
 ANCESTOR = 450  # bytes of one of their ancestors, about
 ANSWERS = 64  # of jobs aside that nobody has fetched
 PATIENCE, HASH_PATIENCE = 0.02, 0.2  # seconds that a batch waits for files, at most
+LASTING = 30.0  # seconds for which the columns of the same processes are kept at most
 AGAIN = 1.0  # seconds between two looks for processes that nothing told of
 
 
@@ -83,6 +84,15 @@ class Processes:
             self._entities.exited(records)
         else:
             self._entities.executed(records, found=kind == "RECORD_TASK")
+
+    def stamp(self, batch: Batch) -> object:
+        """What is known about the processes, and for a while their users' names."""
+        keys = batch.key("image")
+        assert isinstance(keys, Coded)
+        found = [self._who(*key) for key in keys.values]
+        if not self._aside.idle() or any(who.image is None for who in found):
+            return None
+        return found, time.monotonic() // LASTING
 
     def add(self, batch: Batch) -> None:
         """Adds its columns. Processes are looked up now."""

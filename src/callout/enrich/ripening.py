@@ -7,6 +7,7 @@ rows may take (200 ms from their verdict).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -19,7 +20,8 @@ PORTS = np.array(
     [443, 465, 563, 636, 853, 989, 990, 992, 993, 994, 995, 2376, 2379, 5061, 5223, 5671, 5986, 6443, 6514, 6697, 8443,
      8883, 9093, 9200, 9443, 10250]
 )  # fmt: skip
-YOUNG = 40_000_000  # ns after its verdict in which a hello may still come; programs load certificates then
+YOUNG = 60_000_000  # ns after its verdict in which a hello may still come; programs load certificates then
+HELD = 0.1  # seconds that such a row waits for it at most
 
 
 class Ripening:
@@ -32,6 +34,7 @@ class Ripening:
     ) -> None:
         self._known, self._again, self._ordered = known, again, ordered
         self._held: Batch | None = None
+        self._until = 0.0
 
     def take(self, batch: Batch) -> Iterator[Batch]:
         """What was held before, then what of this batch need not wait; this may be empty."""
@@ -40,9 +43,13 @@ class Ripening:
         if young is not None and young.any():
             if self._ordered:
                 young[np.argmax(young) :] = True
-            self._held = batch.select(young)
+            self._held, self._until = batch.select(young), time.monotonic() + HELD
             batch = batch.select(~young)
         yield batch
+
+    def due(self) -> float:
+        """Seconds until what is held must go."""
+        return math.inf if self._held is None else self._until - time.monotonic()
 
     def rest(self) -> Iterator[Batch]:
         """What is held."""

@@ -143,6 +143,12 @@ class Workloads:
         for name, value in COLUMNS.items():
             batch.add(name, later(value))
 
+    def stamp(self, batch: Batch) -> object:
+        """What is known about the cgroups."""
+        key = batch.key("cgroup")
+        assert isinstance(key, Coded)
+        return [self.work(identifier) for identifier in key.values]
+
     def work(self, identifier: int) -> Workload | None:
         """What is known about a cgroup now; None for one that was gone before it was seen."""
         changes = self.registry.changes

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from callout.batch import Array, Column, Plain, distinct, repeated, same
+from callout.batch import Array, Coded, Column, Plain, distinct, repeated, same
 from callout.schema import FIELDS
 from callout.sinks import Target
 from callout.sinks.json_text import NONE, Layout, layout, once, texts
@@ -54,18 +54,25 @@ class NdjsonSink:
 def encode(batch: Batch) -> Iterator[bytes]:
     """All rows as NDJSON, in parts that end with a row."""
     rows = Rows(len(batch), layout(tuple(batch.names)))
+    known = {} if batch.few is None else batch.few.memo.setdefault("json", {})
     for number, name in enumerate(rows.layout.names):
-        rows.add(number, batch.column(name), is_time=name in FIELDS and FIELDS[name].type == "time")
+        is_time = name in FIELDS and FIELDS[name].type == "time"
+        if batch.few is not None and batch.codes is not None and batch.shares(name):
+            values = known.get(name)
+            if values is None:
+                values = known[name] = shared_texts(batch.few.column(name), is_time)
+            rows.add_shared(number, values, batch.codes)
+        else:
+            rows.add(number, batch.column(name), is_time)
     yield from rows.finish()
 
 
 class Few(NamedTuple):
-    """A leaf of a stretch: row i has the text ``text(codes[i])``, none where the code is negative."""
+    """A leaf of a stretch: row i has the text ``text(codes[i])``, none where that is None or the code is negative."""
 
     number: int
     codes: Array
-    text: Callable[[int], str]
-    some_absent: bool
+    text: Callable[[int], str | None]
 
 
 @dataclass
@@ -96,6 +103,11 @@ class Rows:
             )
         else:
             self._add_few(number, column.codes, once(column.values, is_time))
+
+    def add_shared(self, number: int, values: list[str | None], codes: Array) -> None:
+        """The next leaf: row i has the text ``values[codes[i]]``."""
+        if any(values):
+            self._stretch.append(Few(number, codes, values.__getitem__))
 
     def _add_plain(self, number: int, column: Plain, is_time: bool) -> None:
         data, valid = column.data, column.valid
@@ -129,7 +141,7 @@ class Rows:
     def _add_few(self, number: int, codes: Array, text: Callable[[int], str]) -> None:
         lowest = int(codes[0] if same(codes) else codes.min())
         if lowest >= 0 or int(codes.max()) >= 0:
-            self._stretch.append(Few(number, codes, text, lowest < 0))
+            self._stretch.append(Few(number, codes, text))
 
     def _add_many(self, number: int, piece: Piece, present: Array | None) -> None:
         self._end_stretch(number, present)
@@ -144,7 +156,8 @@ class Rows:
         """One piece for the leaves of a stretch, up to the value of the leaf ``following`` where it is
         present.
         """
-        keys = [leaf.codes for leaf in stretch if _varies(leaf.codes)]
+        unlike = {id(leaf.codes): leaf.codes for leaf in stretch}
+        keys = [codes for codes in unlike.values() if _varies(codes)]
         keys += [last for last in (self._last,) if isinstance(last, np.ndarray)]
         keys += [present] if present is not None else []
         codes, first = _combine(keys, self.count)
@@ -154,26 +167,25 @@ class Rows:
             self._render(stretch[half:], following, present)
             return
         between, found = self.layout.between, []
-        columns = [(leaf.number, leaf.text, leaf.codes[first].tolist()) for leaf in stretch]
+        some = {key: codes[first].tolist() for key, codes in unlike.items()}
+        columns = [(leaf.number, leaf.text, some[id(leaf.codes)]) for leaf in stretch]
         lasts = (
             self._last[first].tolist() if isinstance(self._last, np.ndarray) else [self._last] * len(first)
         )
         goes_on = [following is not None] * len(first) if present is None else present[first].tolist()
+        ends = []
         for i, last in enumerate(lasts):
             parts = []
             for number, text, leaf_codes in columns:
-                if leaf_codes[i] >= 0:
-                    parts += [between(last, number), text(leaf_codes[i])]
+                if (code := leaf_codes[i]) >= 0 and (value := text(code)) is not None:
+                    parts += [between(last, number), value]
                     last = number
+            ends.append(last)
             if goes_on[i] and following is not None:
                 parts.append(between(last, following))
             found.append("".join(parts))
         self.pieces.append(found[0] if len(found) == 1 else _spread(found, codes))
-        for leaf in stretch:
-            written = (
-                np.where(leaf.codes >= 0, np.int32(leaf.number), self._last) if leaf.some_absent else None
-            )
-            self._last = leaf.number if written is None else written
+        self._last = ends[0] if len(set(ends)) == 1 else np.array(ends, np.int32)[codes]
 
     def finish(self) -> Iterator[bytes]:
         """The rows, each ended by a newline."""
@@ -187,6 +199,18 @@ class Rows:
                 if not isinstance(piece, str):
                     flat[place::step] = piece(rows)
             yield "".join(flat).encode("ascii")
+
+
+def shared_texts(few: Column, is_time: bool) -> list[str | None]:
+    """The text of each row of a column of few; None where there is no value."""
+    if isinstance(few, Coded):
+        values: list[str | None] = [*texts(few.values, is_time), None]  # the last one is what code -1 takes
+        return [values[code] for code in few.codes.tolist()]
+    found: list[str | None] = list(texts(few.data, is_time))
+    if few.valid is not None:
+        for row in np.flatnonzero(~few.valid).tolist():
+            found[row] = None
+    return found
 
 
 def _varies(codes: Array) -> bool:
