@@ -183,6 +183,7 @@ int BPF_PROG(uring_complete, void *ring, void *completed)
 		__builtin_memcpy(r->daddr, seen->daddr, sizeof(r->daddr));
 		if (!(seen->flags & FLAG_SETTLED)) /* cancelled */
 			read_ends(r, sk);
+		compare_ends(r, bpf_get_current_task_btf(), sk);
 		bpf_map_delete_elem(&flights, &sk_key);
 		/* the socket's record was counted when it was made: it is this same attempt */
 		struct cpu_counters *c = count();
@@ -190,8 +191,10 @@ int BPF_PROG(uring_complete, void *ring, void *completed)
 			c->joined++;
 	} else if (sk && ret == 0) {
 		read_kind(r, sk);
-		if (r->family == AF_INET || r->family == AF_INET6)
+		if ((r->family == AF_INET || r->family == AF_INET6) && *(u16 *)r->sockaddr != AF_UNSPEC) {
 			read_ends(r, sk);
+			compare_ends(r, bpf_get_current_task_btf(), sk);
+		}
 	} else if (sk && !(r->flags & (FLAG_NO_FILE | FLAG_NOT_SOCKET))) {
 		u64 *denier = bpf_map_lookup_elem(&refusals, &sk_key);
 
