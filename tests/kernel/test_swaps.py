@@ -1,7 +1,7 @@
 """Sockaddr swaps (TOCTOU): a hostile thread changes the address while the kernel copies it, by every way in.
 
-The truth is the racer's: what the socket's peer is then (getpeername), or where the datagram arrived. What a row says was
-read at entry is its sockaddr. They differ exactly where connect.swapped says so.
+The truth is the racer's: what the socket's peer is then (getpeername), or where the datagram arrived. What a row says
+was read at entry is its sockaddr. They differ exactly where connect.swapped says so.
 """
 
 from __future__ import annotations
