@@ -63,8 +63,8 @@ def main(results: Path, seconds: float) -> int:
     """Runs them all, whatever fails, while there is time."""
     deadline = time.monotonic() + seconds
     status = 0
-    for module in MODULES:
-        subprocess.run(["modprobe", "--quiet", module], check=False)  # without it its scenarios say what is missing
+    for module in MODULES:  # without one its scenarios say what is missing
+        subprocess.run(["modprobe", "--quiet", module], check=False)
     for name, paths, variables in runs(best()):
         if time.monotonic() >= deadline:
             print(f"matrix: no time for tier {name}", file=sys.stderr, flush=True)
