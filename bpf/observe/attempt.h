@@ -73,7 +73,7 @@ static __always_inline void read_ends(struct attempt *r, const void *sk)
 		peek_ipv6(r->saddr, PEEK(struct sock, sk, __sk_common.skc_v6_rcv_saddr));
 	}
 	r->peer_family = r->family;
-	r->flags |= FLAG_LOCAL | FLAG_PEER;
+	mark(r, FLAG_LOCAL | FLAG_PEER);
 }
 
 /* Whether the address asked for is the one that the kernel used; also where that cannot be told. */
@@ -123,7 +123,7 @@ static __always_inline void compare_ends(struct attempt *r, struct task_struct *
 		return;
 	bpf_probe_read_user(now, family == AF_INET ? 16 : 24, (void *)r->pointer);
 	same = now[0] == entry[0] && now[1] == entry[1] && (family == AF_INET || now[2] == entry[2]);
-	r->flags |= same && rewriters(task, sk, family) ? FLAG_REWRITTEN : FLAG_SWAPPED;
+	mark(r, same && rewriters(task, sk, family) ? FLAG_REWRITTEN : FLAG_SWAPPED);
 }
 
 static __always_inline void end_record(struct attempt *r, s64 ret)
@@ -158,12 +158,14 @@ static __always_inline void attempt_returned(struct under_way *u, struct task_st
 	if (f && f->record.id == r->id) {
 		u64 parts = 0;
 
+		if (by_fastopen(&f->record) && !(f->record.flags & FLAG_RETURNED))
+			__sync_fetch_and_add(&opening, -1); /* a send that a signal ended */
 		f->record.ret = ret;
-		f->record.flags |= FLAG_RETURNED | (r->flags & FLAG_RESTARTED);
+		mark(&f->record, FLAG_RETURNED | (r->flags & FLAG_RESTARTED));
 		if (r->protocol == IPPROTO_MPTCP)
 			compare_ends(&f->record, task, (void *)u->sk);
 		else if (ret == 0 && !(f->record.flags & FLAG_SETTLED))
-			f->record.flags |= FLAG_FASTOPEN | FLAG_DEFERRED; /* deferred until data is sent: nothing else returns 0 in SYN_SENT */
+			mark(&f->record, FLAG_FASTOPEN | FLAG_DEFERRED); /* deferred until data is sent: nothing else returns 0 in SYN_SENT */
 		if (!still_under_way(ret) && !(f->record.flags & FLAG_SETTLED)) {
 			f->record.ended = bpf_ktime_get_boot_ns();
 		} else {

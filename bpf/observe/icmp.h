@@ -11,8 +11,8 @@ static __always_inline void icmp_of(struct attempt *r, u8 version, u8 type, u8 c
 	r->icmp_type = type;
 	r->icmp_code = code;
 	r->icmp_err = error;
-	r->flags &= ~(FLAG_ICMP6 | FLAG_ICMP_HERE);
-	r->flags |= version == 6 ? FLAG_ICMP | FLAG_ICMP6 : FLAG_ICMP;
+	unmark(r, FLAG_ICMP6 | FLAG_ICMP_HERE);
+	mark(r, version == 6 ? FLAG_ICMP | FLAG_ICMP6 : FLAG_ICMP);
 }
 
 /* Who sent the ICMP packet; what this host sends itself comes in by the loopback device. */
@@ -26,7 +26,7 @@ static __always_inline void icmp_from(struct attempt *r, const void *skb)
 	else
 		bpf_probe_read_kernel(r->icmp_from, 4, header + 12);
 	if (PEEK(struct sk_buff, skb, skb_iif) == LOOPBACK_IFINDEX)
-		r->flags |= FLAG_ICMP_HERE;
+		mark(r, FLAG_ICMP_HERE);
 }
 
 /* The last packet of the socket's error queue, while its error is being reported. */

@@ -40,8 +40,8 @@ static __always_inline void subflow_began(const void *sk)
 	if (!r)
 		return;
 	read_ends(r, sk);
-	r->flags &= ~FLAG_LOCAL; /* the port is chosen after this */
-	r->flags |= FLAG_SUBFLOW;
+	unmark(r, FLAG_LOCAL); /* the port is chosen after this */
+	mark(r, FLAG_SUBFLOW);
 }
 
 /* It leaves SYN_SENT. The socket above follows, with the same error, but later than its state (net/mptcp/protocol.c). */

@@ -21,8 +21,8 @@ struct {
 } sends SEC(".maps");
 
 static struct attempt blank; /* never written */
-/* How many attempts wait for the return of their send: while there are none, a send that returns is looked at no further. */
-static u64 opening, sending;
+/* As `opening`, of datagrams. */
+static u64 sending;
 
 /* What a socket sent to last: the address, or a digest of it with the error that came of it (in `port`). */
 struct destination {
@@ -98,11 +98,29 @@ static __always_inline void forget_other_request(struct attempt *r)
 
 /* ---- Fast Open ---- */
 
-/* Not where connect(2) asked for it and the first data takes the SYN along. */
-static __always_inline bool by_fastopen(const struct attempt *r)
+/* The kernel will enter the send again, or a handler makes it EINTR: as of connect(2), see attempt_signal. */
+static __always_inline bool send_interrupted(const struct attempt *r, u64 sk)
 {
-	return r->flags & FLAG_FASTOPEN &&
-	       (r->entry == ENTRY_SENDTO_FASTOPEN || r->entry == ENTRY_SENDMSG_FASTOPEN || r->entry == ENTRY_IO_URING);
+	struct under_way *u =
+		bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!u)
+		return false;
+	__builtin_memcpy(&u->record, r, sizeof(u->record));
+	u->parts = 0;
+	u->sk = sk;
+	u->stage = STAGE_INTERRUPTED;
+	return true;
+}
+
+static __always_inline void send_entered_again(struct attempt *r, u64 sk)
+{
+	struct under_way *u = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL, 0);
+
+	if (!u || u->stage != STAGE_INTERRUPTED || u->sk != sk)
+		return;
+	u->stage = STAGE_NONE;
+	mark(r, FLAG_RESTARTED);
 }
 
 /* Returns whether the socket is in an attempt. */
@@ -117,9 +135,16 @@ static __always_inline bool fastopen_returned(const void *sk, s64 ret)
 	r = &f->record;
 	if (!by_fastopen(r) || r->flags & FLAG_RETURNED)
 		return true;
+	if (may_restart(ret)) {
+		if (r->entry != ENTRY_IO_URING && send_interrupted(r, key))
+			return true;
+		ret = -EINTR;
+	} else {
+		send_entered_again(r, key);
+	}
 	__sync_fetch_and_add(&opening, -1);
 	r->ret = ret < 0 ? ret : 0;
-	r->flags |= FLAG_RETURNED;
+	mark(r, FLAG_RETURNED);
 	if (still_under_way(r->ret) || r->flags & FLAG_SETTLED) {
 		parts = __sync_fetch_and_or(&f->parts, FLAG_RETURNED);
 		if (!(parts & FLAG_SETTLED)) {
@@ -220,10 +245,10 @@ static __always_inline void name_sent(struct sock *sk, const struct aim *aim, s6
 }
 
 /*
- * A send of Fast Open that failed before there could be a SYN: nothing else sees it. Where Fast Open is switched off, or
- * asked for to dissolve (AF_UNSPEC), there is no attempt.
+ * A send of Fast Open that failed before there could be a SYN, also because it is switched off, or asked for to dissolve
+ * (AF_UNSPEC): nothing else sees it.
  */
 static __always_inline bool opened_nothing(const struct sock *sk, s64 ret)
 {
-	return ret < 0 && ret != -EOPNOTSUPP && sk->__sk_common.skc_state == TCP_CLOSE;
+	return ret < 0 && sk->__sk_common.skc_state == TCP_CLOSE;
 }

@@ -99,11 +99,11 @@ static __always_inline void flight_begin(struct sock *sk)
 static __always_inline void closed_here(struct attempt *r, struct task_struct *task, const struct sock *sk)
 {
 	if (task->flags & PF_EXITING)
-		r->flags |= FLAG_EXITING;
+		mark(r, FLAG_EXITING);
 	/* tcp_disconnect sets the error after the state; close(2) has shut both sides down before it gets here */
 	if (r->protocol == IPPROTO_TCP && sk->__sk_common.skc_state == TCP_SYN_SENT && !sk->sk_shutdown) {
 		r->err = ECONNRESET;
-		r->flags |= FLAG_UNDONE;
+		mark(r, FLAG_UNDONE);
 	}
 }
 
@@ -147,19 +147,19 @@ static __always_inline void flight_settle(struct sock *sk, int state)
 			bpf_core_read(&r->sport, sizeof(r->sport), &((struct inet_sock *)sk)->inet_sport);
 	}
 	if (r->flags & FLAG_DEFERRED && PEEK(struct tcp_sock, sk, segs_out))
-		r->flags &= ~FLAG_DEFERRED; /* the data were sent, and the SYN with them */
+		unmark(r, FLAG_DEFERRED); /* the data were sent, and the SYN with them */
 	if (state == TCP_CLOSE && !r->err)
 		closed_here(r, task, sk);
 	if (state == TCP_CLOSE)
 		find_stray(r, sk);
 	soft_error(r, sk->sk_err_soft);
 	if (task->tgid == r->pid)
-		r->flags |= FLAG_BY_CALL;
-	r->flags |= FLAG_SETTLED;
+		mark(r, FLAG_BY_CALL);
+	mark(r, FLAG_SETTLED);
 	parts = __sync_fetch_and_or(&f->parts, FLAG_SETTLED);
 	if (!(parts & FLAG_RETURNED)) {
-		/* The exit of the call will submit it, unless that was left by a jump out of a signal handler. */
-		if (task->pid != r->tid)
+		/* The exit of the call will submit it, unless that was left by a jump out of a signal handler, and closed. */
+		if (task->pid != r->tid || state != TCP_CLOSE || sk->sk_err)
 			return;
 		u = bpf_task_storage_get(&calls, task, NULL, 0);
 		if (!u || u->stage != STAGE_INTERRUPTED)
@@ -241,7 +241,7 @@ int BPF_PROG(socket_reset, struct sock *sk)
 	struct attempt *r = flight_of(sk);
 
 	if (r) {
-		r->flags |= FLAG_RST;
+		mark(r, FLAG_RST);
 		step(r, STEP_RST, 0);
 	}
 	if (narrow.conversation)

@@ -42,6 +42,27 @@ struct {
 	__type(value, struct flight);
 } flights SEC(".maps");
 
+/* How many attempts wait for the return of their send: while there are none, a send that returns is looked at no further. */
+static u64 opening;
+
+/* Not where connect(2) asked for it and the first data takes the SYN along. */
+static __always_inline bool by_fastopen(const struct attempt *r)
+{
+	return r->flags & FLAG_FASTOPEN &&
+	       (r->entry == ENTRY_SENDTO_FASTOPEN || r->entry == ENTRY_SENDMSG_FASTOPEN || r->entry == ENTRY_IO_URING);
+}
+
+/* Flags of a flight: its call and its socket may write them at once, on two CPUs. */
+static __always_inline void mark(struct attempt *r, u32 flags)
+{
+	__sync_fetch_and_or((u32 *)&r->flags, flags);
+}
+
+static __always_inline void unmark(struct attempt *r, u32 flags)
+{
+	__sync_fetch_and_and((u32 *)&r->flags, ~flags);
+}
+
 /* An IORING_OP_CONNECT between submission and completion, by address of the request. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

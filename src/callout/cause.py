@@ -133,6 +133,13 @@ def cause_of(e: Evidence, verdict: str, error: int) -> str | None:
         return sent(e, error)
     if e.listening and error == errno.EISCONN:
         return "socket_listens"
+    if (
+        error == errno.EOPNOTSUPP
+        and e.fastopen
+        and e.protocol == socket.IPPROTO_TCP
+        and e.asked_family in (AF_INET, AF_INET6)
+    ):
+        return "fastopen_off"  # net/ipv4/tcp.c, tcp_sendmsg_fastopen
     if error in BY_ERRNO:
         return BY_ERRNO[error]
     if error == errno.EAFNOSUPPORT:

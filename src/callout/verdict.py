@@ -103,6 +103,7 @@ class Evidence(NamedTuple):
     icmp_err: int = 0  # the errno that the kernel makes of the ICMP error
     icmp_here: bool = False  # this host made the ICMP error itself
     icmp_from: str = ""  # address of who sent it
+    fastopen: bool = False  # Fast Open was asked for
     deferred: bool = False  # Fast Open: the SYN waits for the first data
     standing: int = 0  # of the socket at entry (linux/net.h, socket_state); 0: not known
     listening: bool = False  # the socket listens

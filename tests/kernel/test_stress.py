@@ -202,7 +202,7 @@ def test_each_attempt_has_one_row(tmp_path: Path) -> None:
     file, summary = tmp_path / "rows.arrow", tmp_path / "summary"
     try:
         with traced(
-            tmp_path, "-w", str(file), "--sends", "--comm", COMM, "--summary", str(summary)
+            tmp_path, "-w", str(file), "--sends", "--no-names", "--comm", COMM, "--summary", str(summary)
         ) as tracer:
             for actor in actors:
                 assert actor.stdin

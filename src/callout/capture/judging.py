@@ -117,7 +117,7 @@ class Judging:
             no_file=has["no_file"], not_socket=has["not_socket"], unreadable=has["unreadable"],
             sent=has["sent"],
             given_up=v["phase"] == self._phases["PHASE_PENDING"],
-            deferred=has["deferred"], standing=v["standing"], listening=has["listening"],
+            deferred=has["deferred"], fastopen=has["fastopen"], standing=v["standing"], listening=has["listening"],
             programs=has["programs"], broadcast=has["broadcast"], six_only=has["six_only"], undone=has["undone"],
             from_loopback=has["from_loopback"],
             watched=self._watched - REFUSERS if v["entry"] == IO_URING else self._watched,

@@ -7,9 +7,12 @@ Behaviour: tcp(7) (TCP_FASTOPEN, TCP_FASTOPEN_CONNECT), RFC 7413, net/ipv4/tcp_f
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import socket
+from collections.abc import Callable, Sequence
 
-from callout.lab import libc
+from callout.lab import libc, process
 from callout.lab.address import UNSPEC, inet
 from callout.lab.outcomes import (
     CONNECTED_ALREADY,
@@ -18,6 +21,7 @@ from callout.lab.outcomes import (
     UNDER_WAY_ALREADY,
 )
 from callout.lab.scenario import Expected, Scenario
+from callout.lab.waiting import on_alarm
 from callout.lab.world import World
 
 HOST = "127.0.0.1"
@@ -99,11 +103,13 @@ def unsent(world: World) -> None:
         world.connect(caller, inet(HOST, 8266))
 
 
-def sendto(world: World, caller: socket.socket, address: bytes) -> None:
-    """sendto(2) with MSG_FASTOPEN, reported with the error that it returns."""
+def sendto(
+    world: World, caller: socket.socket, address: bytes, going_on: Sequence[int] = (-errno.EINPROGRESS,)
+) -> None:
+    """sendto(2) with MSG_FASTOPEN, reported with the error that it returns, unless the attempt goes on after it."""
     attempt = world.about(caller, address, call="sendto_fastopen")
     result = libc.sendto(attempt.fd, b"x", MSG_FASTOPEN, address)
-    world.tell(attempt, -result if result < 0 and result != -errno.EINPROGRESS else 0)
+    world.tell(attempt, -result if result < 0 and result not in going_on else 0)
 
 
 def sent_then_called(world: World) -> None:
@@ -114,20 +120,56 @@ def sent_then_called(world: World) -> None:
         world.connect(caller, inet(HOST, 8267))
 
 
+def interrupted(restart: bool) -> Callable[[World], None]:
+    """sendto(2) waits for the answer to its SYN, and a signal comes."""
+
+    def act(world: World) -> None:
+        def send() -> None:
+            on_alarm(restart)
+            with world.tcp() as caller:
+                sendto(world, caller, inet(HOST, port), [] if restart else [-errno.EINTR])
+
+        port = 8269 if restart else 8270
+        with world.silent(HOST, port) as server:
+            child = process.start(send)
+            process.wait_in_connect(child, call="sendto")
+            os.kill(child, signal.SIGALRM)
+            if restart:
+                process.wait_in_connect(child, call="sendto")
+                world.hear(server)
+            process.finish(child)
+
+    act.__doc__ = "sendto(2) waits for the answer to its SYN, and a signal comes: " + (
+        "with SA_RESTART it is entered again, and it is one attempt." if restart else "EINTR, then closed."
+    )
+    return act
+
+
 def switched_off(world: World) -> None:
-    """Where Fast Open is off, sendto(2) makes no attempt."""
+    """Where Fast Open is off, sendto(2) sends nothing."""
     world.set("ipv4/tcp_fastopen", "0")
     with world.listener(HOST, 8268), world.tcp() as caller:
         sendto(world, caller, inet(HOST, 8268))
 
 
 def unspec(world: World) -> None:
-    """sendto(2) to AF_UNSPEC makes no attempt."""
+    """sendto(2) to AF_UNSPEC neither connects nor dissolves."""
     with world.tcp() as caller:
         sendto(world, caller, UNSPEC)
 
 
-NO_ATTEMPT = Expected("invalid", "EOPNOTSUPP", "family_unsupported", None, seen_by=())
+def unsupported(cause: str) -> Expected:
+    """Refused before there is a SYN: seen where the send itself is."""
+    return Expected(
+        "invalid",
+        "EOPNOTSUPP",
+        cause,
+        None,
+        seen_by=("trampoline",),
+        fields={"connect.entry": "sendto_fastopen"},
+    )
+
+
 SCENARIOS = (
     Scenario(
         "tfo_connect", "fastopen", "with a cookie: 0 at once, SYN with the data", deferred,
@@ -167,12 +209,26 @@ SCENARIOS = (
         entries=("sendto_fastopen", "connect"),
     ),
     Scenario(
-        "tfo_off", "fastopen", "sendto(2) where Fast Open is off: no attempt", switched_off, (NO_ATTEMPT,),
+        "tfo_restart", "fastopen", "sendto(2), a signal with SA_RESTART, answered", interrupted(restart=True),
+        (Expected("established", None, None, None, fields={"connect.entry": "sendto_fastopen"}),),
+        needs=("numbers",), slow=True, alone=True, entries=("sendto_fastopen",),
+    ),
+    Scenario(
+        "tfo_eintr", "fastopen", "sendto(2), a signal ends it, then closed", interrupted(restart=False),
+        (
+            Expected(
+                "aborted", None, "closed_by_application", None, fields={"connect.entry": "sendto_fastopen"},
+            ),
+        ),
+        needs=("numbers",), alone=True, entries=("sendto_fastopen",),
+    ),
+    Scenario(
+        "tfo_off", "fastopen", "sendto(2) where Fast Open is off", switched_off, (unsupported("fastopen_off"),),
         needs=("fastopen",), alone=True,
         entries=("sendto_fastopen",),
     ),
     Scenario(
-        "tfo_unspec", "fastopen", "sendto(2) to AF_UNSPEC: no attempt", unspec, (NO_ATTEMPT,),
+        "tfo_unspec", "fastopen", "sendto(2) to AF_UNSPEC", unspec, (unsupported("family_unsupported"),),
         entries=("sendto_fastopen",),
     ),
 )  # fmt: skip

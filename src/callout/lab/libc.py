@@ -21,7 +21,10 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x4_0000
 
 # System call numbers by machine (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h)
-NUMBERS = {"x86_64": {"connect": 42, "bpf": 321}, "aarch64": {"connect": 203, "bpf": 280}}
+NUMBERS = {
+    "x86_64": {"connect": 42, "sendto": 44, "bpf": 321},
+    "aarch64": {"connect": 203, "sendto": 206, "bpf": 280},
+}
 NUMBER = NUMBERS.get(platform.machine(), {})
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -1,6 +1,6 @@
 """Processes of a scenario: started, met at the place where they wait, and ended.
 
-Rule of this file: no time anywhere. Whether somebody is inside connect(2) is asked of the kernel
+Rule of this file: no time anywhere. Whether somebody is inside a call is asked of the kernel
 (/proc/PID/task/TID/syscall, proc(5)).
 """
 
@@ -57,14 +57,14 @@ def become_nobody() -> None:
     os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
-def wait_in_connect(pid: int, tid: int | None = None) -> None:
-    """Returns once a thread sleeps inside connect(2). Raises OSError when it ends before."""
+def wait_in_connect(pid: int, tid: int | None = None, call: str = "connect") -> None:
+    """Returns once a thread sleeps inside connect(2), or another call. Raises OSError when it ends before."""
     path = f"/proc/{pid}/task/{tid or pid}/syscall"
     while True:
         with open(path) as file:
             number = file.read().split(" ", 1)[0]
-        if number == str(libc.NUMBER["connect"]):
+        if number == str(libc.NUMBER[call]):
             return
         if number == "":  # ended, and not yet waited for
-            raise ProcessLookupError(f"process {pid} ended before it was seen in connect")
+            raise ProcessLookupError(f"process {pid} ended before it was seen in {call}")
         os.sched_yield()
