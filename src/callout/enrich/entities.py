@@ -76,6 +76,7 @@ class Entities:
         self._numbers: dict[Key, list[int]] = {}  # images of each process
         self._ended: OrderedDict[Key, None] = OrderedDict()
         self._looked = False
+        self._above: dict[tuple[Key, int], tuple[Ancestor, ...]] = {}
 
     # --- from the kernel
 
@@ -155,11 +156,25 @@ class Entities:
     def renew(self) -> None:
         """From now on it may look again; called now and then."""
         self._looked = False
+        self._above.clear()
 
-    def ancestors(self, entity: Entity) -> list[Ancestor]:
-        """Who started it, and who started that, as far as is known: also those that have ended."""
-        found: list[Ancestor] = []
+    def ancestors(self, entity: Entity) -> tuple[Ancestor, ...]:
+        """Who started it, and who started that, as far as is known: also those that have ended. The same object for
+        all that one process started, until ``renew``.
+        """
         life = entity.life
+        if life is None:
+            return ()
+        place = life.parent, life.image
+        above = self._above.get(place)
+        if above is None:
+            if len(self._above) >= READ:
+                self._above.clear()
+            above = self._above[place] = tuple(self._followed(life))
+        return above
+
+    def _followed(self, life: Life | None) -> list[Ancestor]:
+        found: list[Ancestor] = []
         while life is not None and life.parent[1] and len(found) < DEEPEST:
             start, pid = life.parent
             image = self._started_by(life)

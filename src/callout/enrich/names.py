@@ -165,7 +165,7 @@ class Names:
         told = Told()
         if found is not None:
             told = Told(found.name, "dns", found.confidence, found.when)
-        elif aim.asker.process is not None:
+        elif aim.asker.process is not None and not loopback(aim.address):  # which have no name in hosts files
             name = self._hosts.of(aim.asker.process).get(aim.address)
             told = Told(name, "hosts", "low") if name else told
         if hello is not None:
@@ -234,6 +234,11 @@ def greeted(told: Told, hello: Hello) -> Told:
     if hello.ech:
         return Told(hello.name, "sni", "low", ech=True)
     return Told(hello.name, "sni", "high" if asked in (None, hello.name) else "medium")
+
+
+def loopback(address: str) -> bool:
+    """Whether an address is one of this host's own (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3)."""
+    return address.startswith("127.") or address == "::1"
 
 
 def address_of(ip: str) -> str:

@@ -55,6 +55,7 @@ class Processes:
         self._users = Users(self._aside)
         self._hashes = Hashes(self._aside) if options.hash else None
         self._known: Weighed[tuple[int, int, int], Who] = Weighed(KNOWN, KNOWN_BYTES)
+        self._told: dict[int, tuple[tuple[Ancestor, ...], list[dict[str, Any]]]] = {}
         self._look_at = 0.0
         self._threads: frozenset[int] = frozenset()
         self._entities: Entities
@@ -102,6 +103,7 @@ class Processes:
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + AGAIN
             self._entities.renew()
+            self._told.clear()
         for name, source in self.columns(batch, keys).items():
             batch.add(name, source, FIELDS[name].quiet)
 
@@ -178,11 +180,20 @@ class Processes:
             image=image,
             command_line=_line(image) if image else None,
             parent=above[0].image if above else None,
-            ancestors=[_told(one) for one in above] or None,
+            ancestors=self._telling(above),
             doors=(own, *((one.start, one.pid) for one in same_root)),
             names=None,
             on_host=self._users.on_host(image) if image else False,
         )
+
+    def _telling(self, above: tuple[Ancestor, ...]) -> list[dict[str, Any]] | None:
+        """Ancestors as values: the same for the same ones."""
+        known = self._told.get(id(above))
+        if known is None:
+            if len(self._told) >= KNOWN:
+                self._told.clear()
+            known = self._told[id(above)] = above, [_told(one) for one in above]
+        return known[1] or None
 
     def _open(self, doors: Sequence[Key]) -> Iterator[Key]:
         return (key for key in doors if same(key[1], key[0]))  # asked only where a database is to be read
@@ -241,11 +252,15 @@ class _Makers:
         for i, value in enumerate(values):
             if value is None:
                 continue
-            key = value if type(value) is str else id(value) if type(value) is not list else str(value)
+            key = value if type(value) is str else id(value)
             place = places.get(key)
             if place is None:
-                place = places[key] = len(kept)
-                kept.append(value)
+                place = len(kept)
+                if type(value) is list:
+                    place = places.setdefault(str(value), place)
+                if place == len(kept):
+                    kept.append(value)
+                places[key] = place
             numbers[i] = place
         return Coded(numbers[self.codes], kept)
 
