@@ -77,8 +77,11 @@ struct sock_common {
 } __kernel;
 struct sock_cgroup_data { struct cgroup *cgroup; } __kernel; /* since 5.15 (8520e224f547) */
 struct sk_buff_head { struct sk_buff *next, *prev; } __kernel;
+struct net_device;
+struct dst_entry { struct net_device *dev; } __kernel;
 struct sock {
 	struct sock_common __sk_common;
+	struct dst_entry *sk_dst_cache;
 	struct sk_buff_head sk_error_queue;
 	struct sock_cgroup_data sk_cgrp_data;
 	u16 sk_type;
@@ -279,7 +282,7 @@ struct net_device {
 	u32 flags;
 	struct in_device *ip_ptr;
 } __kernel;
-enum { IFF_UP = 1 };
+enum { IFF_UP = 1, IFF_LOOPBACK = 8 };
 
 /* What a cgroup program is given; fixed by the kernel's interface (linux/bpf.h), so not relocated. */
 struct bpf_sock {

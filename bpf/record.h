@@ -97,6 +97,7 @@ enum PACKED attempt_flag {
 	FLAG_LISTENING = 268435456,	/* the socket listens */
 	FLAG_UNDONE = 536870912,	/* shutdown(2) or AF_UNSPEC ended it while it was under way */
 	FLAG_FROM_LOOPBACK = 1073741824, /* the socket is bound to a loopback address */
+	FLAG_RST_HERE = 2147483648, /* the RST came from this host: the socket's route is by the loopback device */
 };
 
 enum PACKED denier {

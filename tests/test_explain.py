@@ -117,8 +117,8 @@ What happens
         Nothing listens on that port of this host.
         To do: ss -ltn shows who listens where; a service on 127.0.0.1 does not
         answer on other addresses.
-        shown by tcp_refused, tcp6_refused, tcp_any_port0, v6_flow,
-        v6_mapped_refused, tcp_retry, mptcp_refused, way_kernel,
+        shown by tcp_refused, tcp_own_address, tcp6_refused, tcp_any_port0,
+        v6_flow, v6_mapped_refused, tcp_retry, mptcp_refused, way_kernel,
         way_uring_refused, way_i386_refused, way_socketcall_refused,
         way_fastopen_refused
 

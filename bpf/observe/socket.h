@@ -235,13 +235,22 @@ int BPF_PROG(socket_state_missed, struct sock *sk, int old, int new)
 	return 0;
 }
 
+/* Whether the peer is this very host, whatever its address: then the route is by the loopback device. */
+static __always_inline bool answered_here(const void *sk)
+{
+	void *route = PEEK(struct sock, sk, sk_dst_cache), *device;
+
+	device = route ? PEEK(struct dst_entry, route, dev) : NULL;
+	return device && PEEK(struct net_device, device, flags) & IFF_LOOPBACK;
+}
+
 SEC("tp_btf/tcp_receive_reset")
 int BPF_PROG(socket_reset, struct sock *sk)
 {
 	struct attempt *r = flight_of(sk);
 
 	if (r) {
-		mark(r, FLAG_RST);
+		mark(r, answered_here(sk) ? FLAG_RST | FLAG_RST_HERE : FLAG_RST);
 		step(r, STEP_RST, 0);
 	}
 	if (narrow.conversation)

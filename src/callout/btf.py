@@ -113,7 +113,11 @@ class Btf:
     @intact("the object's BTF")
     def constants(self, enumeration: Type) -> dict[str, int]:
         """The same for an enumeration that need not have a name."""
-        pairs = struct.iter_unpack("<Ii", enumeration.data)
+        # Whether they are signed is not told by older compilers (clang before 15): a flag in the highest bit is none
+        pairs = (
+            (name, value & 0xFFFFFFFF if value == -(1 << 31) else value)
+            for name, value in struct.iter_unpack("<Ii", enumeration.data)
+        )
         return {self._string(label): value for label, value in pairs}
 
     @intact("the object's BTF")

@@ -126,6 +126,83 @@ def fastopen(value: int) -> list[str]:
     return [words for bit, words in FASTOPEN if value & bit]
 
 
+@dataclass(frozen=True)
+class FastOpen:
+    """Fast Open towards one host. ``value``: net.ipv4.tcp_fastopen, None where there is none. ``cookie``: bytes of the
+    cookie that is kept for the host, 0 for none. ``dropped``: SYNs with data to it that were lost. ``blackholes``: how
+    often this network namespace gave Fast Open up for a while, ``blackhole_timeout`` seconds at first (0: never).
+    """
+
+    value: int | None
+    cookie: int = 0
+    dropped: int = 0
+    blackholes: int = 0
+    blackhole_timeout: int | None = None
+
+    @property
+    def calls(self) -> bool:
+        """Whether the switch allows it for calls (TFO_CLIENT_ENABLE, include/net/tcp.h)."""
+        return bool((self.value or 0) & 0x1)
+
+    @property
+    def without_cookie(self) -> bool:
+        """Whether the first SYN may carry data, too (TFO_CLIENT_NO_COOKIE)."""
+        return self.calls and bool((self.value or 0) & 0x4)
+
+
+def fastopen_facts(f: FastOpen, ip: str) -> list[str]:
+    """What a call with Fast Open to an address comes to under this state, in words."""
+    if not f.calls:
+        return [f"tcp_fastopen is {f.value or 0}: Fast Open is off for calls"]
+    told = [f"tcp_fastopen is {f.value}: it is on {', '.join(fastopen(f.value or 0))}"]
+    if f.cookie:
+        told.append(f"a cookie of {ip} is kept ({f.cookie} bytes): the SYN leaves with the first data")
+    elif f.without_cookie:
+        told.append(f"no cookie of {ip} is kept, and none is needed: the SYN leaves with the first data")
+    else:
+        told.append(f"no cookie of {ip} is kept: the SYN goes without data, and asks for one")
+    if f.dropped:
+        told.append(
+            f"{f.dropped} SYN{'s' * (f.dropped != 1)} with data to {ip} were lost: it waits before it tries again"
+        )
+    if f.blackholes:
+        pause = f" for {seconds(f.blackhole_timeout)} at first" if f.blackhole_timeout else ""
+        times = "once" if f.blackholes == 1 else f"{f.blackholes} times"
+        told.append(f"Fast Open was given up {times}{pause}, because something on the way swallowed it")
+    return told
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Open files. ``open`` of a process and its ``limit`` (RLIMIT_NOFILE; None: not known); those of the whole host
+    and its ``host_limit`` (fs.file-max).
+    """
+
+    open: int | None
+    limit: int | None
+    host_open: int
+    host_limit: int
+
+    @property
+    def full(self) -> bool:
+        """Whether the process can open nothing more."""
+        return self.open is not None and self.limit is not None and self.open >= self.limit
+
+    @property
+    def host_full(self) -> bool:
+        """Whether nobody without CAP_SYS_ADMIN can (fs/file_table.c, alloc_empty_file)."""
+        return self.host_open >= self.host_limit
+
+
+def dgram_queue(max_dgram_qlen: int) -> int:
+    """Datagrams that wait in a Unix socket's queue at most, for senders that are not its peer.
+
+    A queue is full when it holds more than net.unix.max_dgram_qlen (unix_recvq_full), so it takes one more; a socket
+    keeps the value that held when it was made.
+    """
+    return max_dgram_qlen + 1
+
+
 def seconds(value: float) -> str:
     """A duration as people say it: ``3 s``, ``127 s``, ``2.5 s``, ``15 min 24 s``."""
     if value >= 600:

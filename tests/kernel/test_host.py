@@ -188,9 +188,9 @@ def taken(place: Place) -> int:
 
 
 def test_this_process() -> None:
-    found = files_of(os.getpid())
-    assert found is not None
-    assert 3 <= found.open <= found.limit
+    count, limit = files_of(os.getpid())
+    assert count is not None
+    assert limit is None or 3 <= count <= limit
     assert seccomp_mode(os.getpid()) in (0, 2)
     assert isinstance(modules(), list)
 

@@ -20,7 +20,7 @@ import callout
 from callout.lab import cgroup
 from callout.lab.needs import PROBES
 
-from .watch import CALLOUT, PATIENCE
+from .watch import CALLOUT, PATIENCE, TIER
 
 pytestmark = pytest.mark.kernel
 SETUP = """
@@ -152,7 +152,7 @@ def watching(directory: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """`callout why`, ready."""
     ready = directory / "ready"
     process = subprocess.Popen(
-        [*CALLOUT, "why", *words, "-o", "ndjson", "--ready-file", str(ready)],
+        [*CALLOUT, "why", *words, *(["--tier", TIER] if TIER else []), "-o", "ndjson", "--ready-file", str(ready)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -113,7 +113,7 @@ class Judging:
             denier=self._deniers.get(v["denier"], ""),
             followed=has["followed"] and (has["subflow"] or v["protocol"] != IPPROTO_MPTCP),
             rst=has["rst"], exiting=has["exiting"],
-            local=bool(v["local"]), bound=bool(v["bound"]), special=SPECIAL[v["special"]],
+            local=bool(v["local"]) or has["rst_here"], bound=bool(v["bound"]), special=SPECIAL[v["special"]],
             no_file=has["no_file"], not_socket=has["not_socket"], unreadable=has["unreadable"],
             sent=has["sent"],
             given_up=v["phase"] == self._phases["PHASE_PENDING"],

@@ -26,8 +26,10 @@ PATIENCE = 5.0  # seconds for each address
 
 def run_probe(args: argparse.Namespace, target: Target | None) -> int:
     """Probes and prints; 0 where something was reached, else 1."""
-    if args.source or args.ready_file:
-        raise UsageError("--probe makes an attempt of its own: --from and --ready-file have no part in it")
+    if args.source or args.ready_file or args.tier:
+        raise UsageError(
+            "--probe makes an attempt of its own: --from, --tier and --ready-file have no part in it"
+        )
     if target is None or not (target.path or (target.host and target.port)):
         raise UsageError(
             "--probe needs HOST:PORT or unix:PATH", "for instance: callout why 10.0.0.7:5432 --probe"

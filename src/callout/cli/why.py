@@ -87,6 +87,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ready-file", metavar="PATH", help="created once everything is attached, for scripts"
     )
+    parser.add_argument(
+        "--tier",
+        choices=("trampoline", "kprobe", "tracepoint"),
+        help="use this tier of programs instead of the best that loads",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -102,8 +107,8 @@ def run(args: argparse.Namespace) -> int:
     if args.netns:
         raise UsageError("--netns goes with --probe", "live attempts are seen in all network namespaces")
     target = target and resolved(target)
-    if args.source and (args.seconds or args.ready_file):
-        raise UsageError("--from reads a file: --for and --ready-file are for live attempts")
+    if args.source and (args.seconds or args.ready_file or args.tier):
+        raise UsageError("--from reads a file: --for, --tier and --ready-file are for live attempts")
     if target and target.pid is not None and not args.source:
         options.check_process([target.pid])
     groups = Groups()
@@ -189,7 +194,7 @@ def opened_source(
     except NotPermittedError as error:
         raise NotPermittedError(error.message, f"{error.remedy}\n  {WITHOUT}") from error
     source = stack.enter_context(
-        KernelSource(narrowing, urgent=True, listeners={STEP: steps.add} if steps else None)
+        KernelSource(narrowing, args.tier, urgent=True, listeners={STEP: steps.add} if steps else None)
     )
     if args.ready_file:
         create(args.ready_file)

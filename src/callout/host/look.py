@@ -13,7 +13,7 @@ from typing import Any
 
 from callout import computed
 from callout.errors import NotPermittedError
-from callout.host import firewall, netns, options, paths, policy, routes, settings, sockets
+from callout.host import firewall, netns, options, paths, policy, room, routes, settings, sockets
 from callout.ruleset import Decision, Packet, decide
 from callout.story.model import Look, Row, Says
 from callout.story.weigh import cause_of
@@ -31,7 +31,9 @@ def looks(row: Row, path: str | None = None) -> tuple[Look, ...]:
             Look("netns", "adds", "its network namespace is gone: nothing could be looked up there", "/proc"),
         )
     try:
-        return netns.inside(place, lambda: tuple(gathered(row, FINDERS.get(cause_of(row), UNKNOWN))))
+        return netns.inside(
+            place, lambda: tuple(gathered(row, (*FINDERS.get(cause_of(row), UNKNOWN), *ALWAYS)))
+        )
     except NotPermittedError as error:
         return (Look("netns", "adds", error.message, "setns"),)
 
@@ -446,5 +448,6 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "already_in_progress": (),
     "interrupted": (),
 }
+ALWAYS: tuple[Finder, ...] = (room.early_data, room.queue, room.descriptors)  # each where it matters
 LAYERS: Iterable[Finder] = (route, rules, neighbour, listener, patience)
 UNKNOWN: Iterable[Finder] = (route, neighbour, listener, rules, file, deniers)

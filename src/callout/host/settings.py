@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from callout.computed import RTO_MAX, SynSettings, reserved_ports
+from callout.computed import RTO_MAX, Descriptors, SynSettings, reserved_ports
 
 NET = Path("/proc/sys/net")
+FILES = Path("/proc/sys/fs/file-nr")
 
 
 @dataclass(frozen=True)
@@ -80,22 +81,24 @@ def number(name: str) -> int | None:
     return None if found is None else int(found)
 
 
-@dataclass(frozen=True)
-class Files:
-    """Open descriptors of a process and how many it may have (RLIMIT_NOFILE)."""
+def descriptors(pid: int | None) -> Descriptors:
+    """Open files of a process and of the host. Raises OSError.
 
-    open: int
-    limit: int
+    Sources: proc_pid_limits(5), proc_sys_fs(5) (file-nr).
+    """
+    opened, _, most = FILES.read_text().split()
+    count, limit = (None, None) if pid is None else files_of(pid)
+    return Descriptors(count, limit, int(opened), int(most))
 
 
-def files_of(pid: int) -> Files | None:
-    """Descriptors of a process; None where they cannot be seen. Source: proc_pid_limits(5)."""
+def files_of(pid: int) -> tuple[int | None, int | None]:
+    """Descriptors of a process, and how many it may have; None for what cannot be seen, or has no limit."""
     try:
         count = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
         for line in Path(f"/proc/{pid}/limits").read_text().splitlines():
             if line.startswith("Max open files"):
                 soft = line.split()[3]
-                return Files(count, int(soft)) if soft.isdigit() else None
+                return count, int(soft) if soft.isdigit() else None
     except OSError:
-        return None
-    return None
+        return None, None
+    return count, None

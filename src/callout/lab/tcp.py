@@ -32,6 +32,13 @@ def refused(world: World) -> None:
         world.connect(caller, inet(HOST, 5432))
 
 
+def refused_by_own_address(world: World) -> None:
+    """Nobody listens on another address of this very host: the kernel takes the loopback device, and answers itself."""
+    with world.tcp() as caller:
+        caller.bind(("127.0.0.9", 0))
+        world.connect(caller, inet("192.0.2.1", 5438))
+
+
 def nonblocking_ok(world: World) -> None:
     """The call returns at once, the listener answers later."""
     with world.listener(HOST, 8081), world.tcp(blocking=False) as caller:
@@ -114,6 +121,10 @@ def long_address(world: World) -> None:
 SCENARIOS = (
     Scenario("tcp_ok", "tcp", "a listener answers", ok, (ESTABLISHED,), demo=True),
     Scenario("tcp_refused", "tcp", "nobody listens", refused, (REFUSED,), demo=True),
+    Scenario(
+        "tcp_own_address", "tcp", "nobody listens on another address of this host", refused_by_own_address, (REFUSED,),
+        needs=("ip",),
+    ),
     Scenario(
         "tcp_nb_ok", "tcp", "non-blocking, a listener answers", nonblocking_ok,
         (Expected("established", None, None, IN_PROGRESS),), demo=True,

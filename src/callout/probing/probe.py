@@ -82,7 +82,7 @@ def probe(
             return found
         assert host is not None
         assert port is not None
-        found.names = within(lambda: names.resolve(host, port))
+        found.names = within(lambda: names.resolve(host, port, pid))
         for ip in found.names.addresses:
             made = reach(one(ip), source, within, space, pid)
             found.reaches.append(made)
