@@ -78,7 +78,7 @@ ONLY = {
     },
     "pyarrow": {"arrow_columns", "sinks.arrow", "sinks.parquet", "capture.files"},
     "polars": {"columnar"},
-    "pyroute2": {"host.routes", "host.sockets"},
+    "pyroute2": {"host.fastopen", "host.routes", "host.sockets"},
 }
 
 
