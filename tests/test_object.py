@@ -209,7 +209,8 @@ def test_constants_of_this_kernel() -> None:
         if enumeration.kind == ENUM:
             theirs.update(running.constants(enumeration))
     constants = header_constants()
-    checked = {name for name in constants if name in theirs}
+    relocated = "SKB_DROP_REASON_"  # differs by kernel: looked up as the programs load
+    checked = {name for name in constants if name in theirs and not name.startswith(relocated)}
     assert {
         "TCP_ESTABLISHED",
         "TCP_SYN_SENT",
