@@ -17,6 +17,7 @@
 #include <bpf/libbpf.h>
 
 #include "native.h"
+#include "ring.h"
 #include "tracefs.h"
 #include "types.h"
 
@@ -34,10 +35,10 @@ struct callout {
 	struct bpf_program *attached[MAX_LINKS];
 	struct return_probe returns[MAX_LINKS];
 	int nlinks;
-	struct ring_buffer *rings[MAX_RINGS];
+	struct ring rings[MAX_RINGS];
 	int nrings;
 	unsigned long long *bell;
-	unsigned long *consumer, *producer; /* of the ring that has the bell */
+	struct ring *belled; /* the ring that has the bell */
 	int epoll;
 	struct co_lane *lanes; /* during co_drain only */
 	int nlanes;
@@ -267,7 +268,7 @@ long long co_missed(struct callout *c, const char *name)
 	return info.recursion_misses + missed;
 }
 
-static int collect(void *context, void *data, size_t size)
+static int collect(void *context, const void *data, size_t size)
 {
 	struct callout *c = context;
 	unsigned int kind = *(unsigned char *)data; /* first in every record (record.h) */
@@ -283,7 +284,6 @@ static int collect(void *context, void *data, size_t size)
 			memcpy(lane->buffer + (size_t)lane->rows * lane->size, data, size < lane->size ? size : lane->size);
 			lane->rows++;
 		}
-		/* libbpf counts this record as consumed also when we stop here */
 		return lane->rows == lane->room ? -ENOSPC : 0;
 	}
 	c->strays++;
@@ -297,16 +297,10 @@ static void *map_page(int fd, int protection, size_t offset)
 	return page == MAP_FAILED ? NULL : page;
 }
 
-/* Edge-triggered: we sleep also while records gather, and wake only when the kernel side rings. */
-static int listen_to(struct callout *c, int ring)
-{
-	struct epoll_event edge = { .events = EPOLLIN | EPOLLET };
-
-	return epoll_ctl(c->epoll, EPOLL_CTL_ADD, ring, &edge) ? -errno : 0;
-}
-
 int co_ring(struct callout *c, const char *name)
 {
+	/* Edge-triggered: we sleep also while records gather, and wake only when the kernel side rings. */
+	struct epoll_event edge = { .events = EPOLLIN | EPOLLET };
 	struct bpf_map *map = find_map(c, name);
 	int error;
 
@@ -314,35 +308,23 @@ int co_ring(struct callout *c, const char *name)
 		return -ENOENT;
 	if (c->nrings == MAX_RINGS)
 		return -E2BIG;
-	c->rings[c->nrings] = ring_buffer__new(bpf_map__fd(map), collect, c, NULL);
-	if (!c->rings[c->nrings])
+	if (c->epoll < 0 && (c->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
 		return -errno;
-	if (c->bell && (error = listen_to(c, bpf_map__fd(map))) && error != -EEXIST) /* the bell's own is there */
+	error = ring_open(&c->rings[c->nrings++], bpf_map__fd(map), bpf_map__max_entries(map));
+	if (error || (epoll_ctl(c->epoll, EPOLL_CTL_ADD, bpf_map__fd(map), &edge) && (error = -errno)))
 		return error;
-	return c->nrings++;
+	return c->nrings - 1;
 }
 
-int co_bell(struct callout *c, const char *ring, const char *bell)
+int co_bell(struct callout *c, int ring, const char *bell)
 {
-	struct bpf_map *ring_map = find_map(c, ring), *bell_map = find_map(c, bell);
-	int fd;
+	struct bpf_map *map = find_map(c, bell);
 
-	if (!ring_map || !bell_map)
+	if (!map || ring < 0 || ring >= c->nrings)
 		return -ENOENT;
-	fd = bpf_map__fd(ring_map);
-	/* Page 0 of a ring is the consumer's position, page 1 the producer's (kernel/bpf/ringbuf.c). */
-	c->consumer = map_page(fd, PROT_READ, 0);
-	c->producer = map_page(fd, PROT_READ, sysconf(_SC_PAGESIZE));
-	c->bell = map_page(bpf_map__fd(bell_map), PROT_READ | PROT_WRITE, 0);
-	c->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (!c->consumer || !c->producer || !c->bell || c->epoll < 0)
-		return -errno;
-	return listen_to(c, fd);
-}
-
-static unsigned long waiting_bytes(struct callout *c)
-{
-	return __atomic_load_n(c->producer, __ATOMIC_ACQUIRE) - __atomic_load_n(c->consumer, __ATOMIC_ACQUIRE);
+	c->bell = map_page(bpf_map__fd(map), PROT_READ | PROT_WRITE, 0);
+	c->belled = &c->rings[ring];
+	return c->bell ? 0 : -errno;
 }
 
 static long long now_ms(void)
@@ -360,7 +342,7 @@ static int sleep_until(struct callout *c, unsigned long long level, int ms)
 	int n = 1;
 
 	__atomic_store_n(c->bell, level, __ATOMIC_SEQ_CST);
-	if (waiting_bytes(c) < level)
+	if (ring_waiting(c->belled) < level)
 		n = epoll_wait(c->epoll, &event, 1, ms);
 	__atomic_store_n(c->bell, 0, __ATOMIC_SEQ_CST);
 	return n < 0 ? -errno : n;
@@ -371,7 +353,7 @@ int co_wait(struct callout *c, int idle_ms, int gather_ms, unsigned int level)
 	long long end = now_ms() + idle_ms;
 	int left, n = sleep_until(c, 1, idle_ms);
 
-	if (n <= 0 || !waiting_bytes(c)) /* another ring, which is read at once */
+	if (n <= 0 || !ring_waiting(c->belled)) /* another ring, which is read at once */
 		return n;
 	left = end - now_ms();
 	n = sleep_until(c, level, left < gather_ms ? left > 0 ? left : 0 : gather_ms);
@@ -388,7 +370,7 @@ int co_drain(struct callout *c, int ring, struct co_lane *lanes, int count)
 	c->nlanes = count;
 	for (int i = 0; i < count; i++)
 		co_begin(&lanes[i]);
-	n = ring_buffer__consume(c->rings[ring]);
+	n = ring_read(&c->rings[ring], collect, c);
 	c->lanes = NULL;
 	c->nlanes = 0;
 	if (n < 0 && n != -ENOSPC)
@@ -501,14 +483,10 @@ void co_close(struct callout *c)
 	co_detach(c);
 	if (c->bell)
 		munmap(c->bell, sysconf(_SC_PAGESIZE));
-	if (c->producer)
-		munmap(c->producer, sysconf(_SC_PAGESIZE));
-	if (c->consumer)
-		munmap(c->consumer, sysconf(_SC_PAGESIZE));
 	if (c->epoll >= 0)
 		close(c->epoll);
 	while (c->nrings)
-		ring_buffer__free(c->rings[--c->nrings]);
+		ring_close(&c->rings[--c->nrings]);
 	bpf_object__close(c->object);
 	free(c);
 }

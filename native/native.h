@@ -56,7 +56,7 @@ long long co_missed(struct callout *c, const char *program);
 /* Starts reading a ring; returns its number for co_drain. */
 int co_ring(struct callout *c, const char *ring);
 /* The ring that co_wait sleeps on; the bell is a mapped array whose first u64 is the fill level that wakes us. */
-int co_bell(struct callout *c, const char *ring, const char *bell);
+int co_bell(struct callout *c, int ring, const char *bell);
 /*
  * Waits for a first record, then lets more gather up to gather_ms or until `level` bytes are in the ring, all in all up
  * to idle_ms. Returns at once when another ring that is read rings (its own programs say when).

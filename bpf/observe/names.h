@@ -273,6 +273,16 @@ static __always_inline void put_hello(struct __sk_buff *ctx, struct payload *p)
 	put_packet(ctx, p, PACKET_HELLO);
 }
 
+/* Whether a TCP packet has anything in it: most that a short connection consists of have not. */
+static __always_inline bool has_data(struct __sk_buff *ctx, const struct payload *p)
+{
+	u8 *data = (u8 *)(long)ctx->data, *end = (u8 *)(long)ctx->data_end, *head = data + p->at;
+
+	if (head + 13 > end)
+		return true; /* not here; it is looked for */
+	return ctx->len > p->at + (head[12] >> 4) * 4;
+}
+
 SEC("cgroup_skb/ingress")
 int names_received(struct __sk_buff *ctx)
 {
@@ -288,7 +298,7 @@ int names_sent(struct __sk_buff *ctx)
 {
 	struct payload p;
 
-	if (!find_ports(ctx, &p))
+	if (!find_ports(ctx, &p) || (p.protocol == IPPROTO_TCP && !has_data(ctx, &p)))
 		return 1;
 	if (p.to == DNS || asks(ctx))
 		put_dns(ctx, &p, PACKET_QUERY);

@@ -37,8 +37,8 @@ DOUBLED = "socket_state"  # what it misses, socket_state_missed sees
 LOOKED = "RECORD_TASK"
 ROUNDS = 32  # of a ring that fills as fast as it is emptied; nobody waits for its end
 URGENT = -10  # niceness of a reader that must keep up
-IDLE_MS = 500  # longest sleep: bounds a missed wake-up and the reaction to a signal
-GATHER_MS = 140  # how long records may gather: rows appear within 200 ms of their verdict
+IDLE_MS = 1000  # longest sleep: bounds a missed wake-up and the reaction to a signal
+GATHER_MS = 170  # how long records may gather: rows appear within 200 ms of their verdict
 
 
 @dataclass
@@ -154,11 +154,11 @@ class KernelSource:
         )
         handle = self._loaded.handle
         try:
-            check("hanging the bell", lib.co_bell(handle, RING.encode(), b"bell"))
             self._numbers = [
                 check("reading the ring", lib.co_ring(handle, drain.channels[0].ring.encode()))
                 for drain in self._drains
             ]
+            check("hanging the bell", lib.co_bell(handle, self._numbers[0], b"bell"))
         except OSError:
             self.close()
             raise
