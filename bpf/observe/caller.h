@@ -118,12 +118,13 @@ static __always_inline u8 entry_of_connect(void)
 	return ENTRY_CONNECT;
 }
 
-/* socketcall(2) has its arguments in memory: six 32-bit words. */
+/* socketcall(2) has its arguments in memory: up to six 32-bit words, of which connect(2) has three; no more need be there. */
 static __always_inline void read_socketcall(struct registers *call)
 {
 	u32 words[6] = {};
 
-	bpf_probe_read_user(words, sizeof(words), (void *)call->args[1]);
+	if (!bpf_probe_read_user(words, 3 * sizeof(u32), (void *)call->args[1]))
+		bpf_probe_read_user(words + 3, 3 * sizeof(u32), (void *)(call->args[1] + 3 * sizeof(u32)));
 #pragma unroll
 	for (int i = 0; i < 6; i++)
 		call->args[i] = words[i];

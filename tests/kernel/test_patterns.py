@@ -112,8 +112,9 @@ class Named(Watch):
 
 def rows_of(directory: Path, command: list[str]) -> list[dict[str, Any]]:
     """What a client attempted, up to the last verdict."""
-    if not shutil.which(command[0]):
-        pytest.skip(f"{command[0]} is not installed")
+    program = command[3] if command[:2] == ["sh", "-c"] else command[0]
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed")
     with place(directory, command) as client, KernelSource() as source:
         watch = Named(source)
         client.go()
@@ -143,6 +144,11 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
+def whatever(*command: str) -> list[str]:
+    """A client that wants more than this server gives: how it ends says nothing."""
+    return ["sh", "-c", '"$@" 2>/dev/null || true', *command[:1], *command]
+
+
 PROBES = Counter({"address_sort_probe": 4})  # three addresses, and one dissolved between those of a socket
 REACHED = [(None, "127.0.0.1 tcp", "established")]
 URL = f"http://three:{PORT}/"
@@ -159,7 +165,27 @@ RESOLVING = {
         [("fallback", "::1 tcp", "refused"), *REACHED],
     ),
     "wget": (["wget", "-q", "-O-", URL], [("fallback", "::1 tcp", "refused"), *REACHED]),
-}
+    "ssh": (
+        whatever(
+            "ssh", "-F", "none", "-p", str(PORT), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+            "-o", "UserKnownHostsFile=/dev/null", "three", "exit",
+        ),
+        [("fallback", "::1 tcp", "refused"), *REACHED],
+    ),
+    "nc": (whatever("nc", "-z", "three", str(PORT)), [("fallback", "::1 tcp", "refused"), *REACHED]),
+    "git": (whatever("git", "ls-remote", f"{URL}x"), [("fallback", "::1 tcp", "refused"), *REACHED] * 2),
+    "perl": (
+        ["perl", "-MIO::Socket::IP", "-e", f"IO::Socket::IP->new(PeerHost => 'three', PeerPort => {PORT}) or die"],
+        [("fallback", "::1 tcp", "refused"), *REACHED],
+    ),
+    "psql": (
+        whatever("psql", "-h", "three", "-p", str(PORT), "-c", "x"), [("fallback", "::1 tcp", "refused"), *REACHED],
+    ),
+    "openssl": (
+        whatever("openssl", "s_client", "-connect", f"three:{PORT}"),
+        [("fallback", "::1 tcp", "refused"), *REACHED],
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("command", "connections"), RESOLVING.values(), ids=RESOLVING)
@@ -213,6 +239,25 @@ def test_go(tmp_path: Path) -> None:
         ("happy_eyeballs_loser", "2001:db8::2 tcp", "aborted"),
         (None, "192.0.2.1 tcp", "established"),
     ]
+
+
+JAVA = """
+class Dial {
+    public static void main(String[] arguments) throws Exception {
+        new java.net.Socket("three", PORT).close();
+    }
+}
+"""
+
+
+def test_java(tmp_path: Path) -> None:
+    """It takes the first IPv4 address, by an IPv6 socket, whatever the order of the C library."""
+    if not shutil.which("javac"):
+        pytest.skip("javac is not installed")
+    (tmp_path / "Dial.java").write_text(JAVA.replace("PORT", str(PORT)))
+    seen = told(rows_of(tmp_path / "place", ["java", str(tmp_path / "Dial.java")]))
+    assert Counter(name for name, where, _ in seen if where.endswith("udp")) == PROBES
+    assert [one for one in seen if one[1].endswith("tcp")] == [(None, "::ffff:127.0.0.1 tcp", "established")]
 
 
 ASYNC = f"""

@@ -105,7 +105,7 @@ def cgroups() -> str | None:
     return None
 
 
-IOCTL_VM_SOCKETS_GET_LOCAL_CID, VMADDR_CID_ANY = 0x7B9, 0xFFFFFFFF  # linux/vm_sockets.h
+IOCTL_VM_SOCKETS_GET_LOCAL_CID, VMADDR_CID_ANY, VMADDR_CID_LOCAL = 0x7B9, 0xFFFFFFFF, 1  # linux/vm_sockets.h
 
 
 def vsock_nowhere() -> str | None:
@@ -119,7 +119,7 @@ def vsock_nowhere() -> str | None:
     except OSError as error:
         return f"/dev/vsock: {error.strerror}"
     number = int.from_bytes(cid, sys.byteorder)
-    if number == VMADDR_CID_ANY:
+    if number in (VMADDR_CID_ANY, VMADDR_CID_LOCAL):  # the latter: by loopback only
         return None
     return f"there is a vsock transport (this machine is context {number}): a call would leave the laboratory"
 
