@@ -56,6 +56,65 @@ def programs(data: bytes) -> dict[str, str]:
     return found
 
 
+def code(data: bytes) -> dict[str, bytes]:
+    """The instructions of every function, programs or not."""
+    at = struct.unpack_from("<Q", data, 0x28)[0]
+    size, count, _ = struct.unpack_from("<HHH", data, 0x3A)
+    headers = [struct.unpack_from("<IIQQQQ", data, at + i * size) for i in range(count)]
+    (table,) = (i for i, header in enumerate(headers) if header[1] == 2)  # SHT_SYMTAB
+    names = headers[struct.unpack_from("<I", data, at + table * size + 40)[0]][4]
+    found = {}
+    for label, info, _, section, value, length in struct.iter_unpack("<IBBHQQ", elf_section(data, ".symtab")):
+        if info & 15 == 2 and length:  # STT_FUNC
+            begin, name = headers[section][4] + value, names + label
+            found[data[name : data.index(b"\0", name)].decode()] = data[begin : begin + length]
+    return found
+
+
+JMP, JMP32, JA, CALL, EXIT, LD_IMM64 = 5, 6, 0x00, 0x80, 0x90, 0x18  # linux/bpf.h
+
+
+def ways(insns: list[tuple[int, int, int, int]], at: int) -> list[tuple[int, bool]]:
+    """Where an instruction leads, each with whether that may be a way back."""
+    operation, _, offset, _ = insns[at]
+    kind, what = operation & 7, operation & 0xF0
+    if kind not in (JMP, JMP32) or what == CALL:
+        return [(at + (2 if operation == LD_IMM64 else 1), False)]
+    if what == EXIT:
+        return []
+    jump = (at + offset + 1, True)
+    return [jump] if kind == JMP and what == JA else [(at + 1, True), jump]
+
+
+def fallen(program: bytes) -> list[int]:
+    """Where a loop goes back without a jump: what check_cfg() of kernels up to 6.1 calls a back-edge."""
+    insns = list(struct.iter_unpack("<BBhi", program))
+    found, state = [], {0: "entered"}
+    stack = [(0, iter(ways(insns, 0)))]
+    while stack:
+        at, rest = stack[-1]
+        for to, may_go_back in rest:
+            if to not in state and to < len(insns):
+                state[to] = "entered"
+                stack.append((to, iter(ways(insns, to))))
+                break
+            if state.get(to) == "entered" and not may_go_back:
+                found.append(at)
+        else:
+            state[at] = "left"
+            stack.pop()
+    return found
+
+
+def test_loops_go_back_by_jumps(data: bytes) -> None:
+    """Kernels up to 6.1 refuse others, whatever the programs do."""
+    refused = [(0x05, 0, 1, 0), (0x07, 1, 0, 1), (0x15, 1, 1, 5), (0x05, 0, -3, 0), (0x95, 0, 0, 0)]
+    assert fallen(b"".join(struct.pack("<BBhi", *insn) for insn in refused)) == [1]
+    functions = code(data)
+    assert functions.keys() >= set(programs(data))
+    assert {name: places for name, program in functions.items() if (places := fallen(program))} == {}
+
+
 def test_the_structs_of_the_header_are_found() -> None:
     assert {"attempt", "copy", "call", "cpu_counters", "narrowing", "doorbell"} <= set(SHARED)
 

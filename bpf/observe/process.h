@@ -100,6 +100,46 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	return 0;
 }
 
+enum { WALK_ON, WALK_DONE, WALK_CUT };
+
+/*
+ * One name on the way from a file up to the process's root, or to the top of the tree of mounts, or one mount. A function
+ * of its own, so that the loop around it is a small one: clang lets a larger one fall through into its own head, which
+ * kernels up to 6.1 refuse (check_cfg() in kernel/bpf/verifier.c); tests/test_object.py looks for that.
+ */
+static __noinline int write_name(u8 *text, u32 most, struct walk *w, struct path *top)
+{
+	u64 dentry = w->dentry, mnt = w->mnt, parent = 0, name = 0;
+	u64 inside = bpf_core_field_offset(struct mount, mnt);
+	u32 at = w->at;
+	s64 size;
+
+	if (dentry == (u64)top->dentry && mnt == (u64)top->mnt)
+		return WALK_DONE;
+	bpf_core_read(&parent, sizeof(parent), &((struct vfsmount *)mnt)->mnt_root);
+	if (dentry == parent) {
+		struct mount *below = (void *)(mnt - inside);
+		u64 above = 0;
+
+		bpf_core_read(&above, sizeof(above), &below->mnt_parent);
+		if (above == (u64)below)
+			return WALK_DONE;
+		bpf_core_read(&w->dentry, sizeof(w->dentry), &below->mnt_mountpoint);
+		w->mnt = above + inside;
+		return WALK_ON;
+	}
+	if (at > most)
+		return WALK_CUT;
+	bpf_core_read(&parent, sizeof(parent), &((struct dentry *)dentry)->d_parent);
+	bpf_core_read(&name, sizeof(name), &((struct dentry *)dentry)->d_name.name);
+	size = bpf_probe_read_kernel_str(text + at, NAME_ROOM, (void *)name);
+	if (size <= 0)
+		return WALK_CUT;
+	w->at = at + size;
+	w->dentry = parent;
+	return parent == dentry ? WALK_DONE : WALK_ON;
+}
+
 /*
  * The names on the way from a file up to the process's root, or to the top of the tree of mounts. A file that stands in
  * no directory (memfd) has one name. Where the walk is stays in a map: what is read from there is unknown to the verifier
@@ -107,42 +147,12 @@ int BPF_PROG(process_exit, struct task_struct *task)
  */
 static __always_inline void write_path(u8 *text, u32 most, struct walk *w, struct path top)
 {
-	u64 inside = bpf_core_field_offset(struct mount, mnt);
+	int step = WALK_ON;
 
-	w->cut = 0;
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < MOST_NAMES; i++) {
-		u64 dentry = w->dentry, mnt = w->mnt, parent = 0, name = 0;
-		u32 at = w->at;
-		s64 size;
-
-		if (dentry == (u64)top.dentry && mnt == (u64)top.mnt)
-			return;
-		bpf_core_read(&parent, sizeof(parent), &((struct vfsmount *)mnt)->mnt_root);
-		if (dentry == parent) {
-			struct mount *below = (void *)(mnt - inside);
-			u64 above = 0;
-
-			bpf_core_read(&above, sizeof(above), &below->mnt_parent);
-			if (above == (u64)below)
-				return;
-			bpf_core_read(&w->dentry, sizeof(w->dentry), &below->mnt_mountpoint);
-			w->mnt = above + inside;
-			continue;
-		}
-		if (at > most)
-			break;
-		bpf_core_read(&parent, sizeof(parent), &((struct dentry *)dentry)->d_parent);
-		bpf_core_read(&name, sizeof(name), &((struct dentry *)dentry)->d_name.name);
-		size = bpf_probe_read_kernel_str(text + at, NAME_ROOM, (void *)name);
-		if (size <= 0)
-			break;
-		w->at = at + size;
-		if (parent == dentry)
-			return;
-		w->dentry = parent;
-	}
-	w->cut = 1;
+	for (int i = 0; i < MOST_NAMES && step == WALK_ON; i++)
+		step = write_name(text, most, w, &top);
+	w->cut = step != WALK_DONE;
 }
 
 /* ctime: it changes with the content, and nobody can set it back. */
