@@ -12,6 +12,7 @@ from callout.btf import Btf
 from callout.capture.columns import Decoder
 from callout.capture.kinds import Kinds, Lane
 from callout.capture.loading import read_object
+from callout.sinks.ndjson import encode
 
 BTF = Btf.of_object(read_object())
 FLAGS = BTF.enum("attempt_flag")
@@ -108,3 +109,18 @@ def test_a_swapped_address_is_its_own_attempts() -> None:
     decoder.copies.add(copies)
     swapped = decoder.batch(drained(made)).column("connect.swapped").tolist()
     assert [i for i, value in enumerate(swapped) if value is not None and "9.9.9.9" in value["used"]] == [5]
+
+
+def test_rows_of_a_kind_are_written_as_each_by_itself() -> None:
+    """Also when the same kinds come again, and others of them, in another order."""
+    decoder = Decoder(BTF)
+    decoder.offset()
+    made = records()
+    made["fd"][::7] = -1  # absent in some rows
+    made["flags"][::7] |= FLAGS["FLAG_NO_FD"]
+    made["uid"][::3] = 1000
+    for order in (slice(None), slice(None), slice(None, None, -1), slice(512)):
+        some = np.ascontiguousarray(made[order])
+        by_kind, one_by_one = decoder.batch(drained(some)), decoder.batch(some)
+        assert by_kind.few is not None
+        assert b"".join(encode(by_kind)) == b"".join(encode(one_by_one))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from bench.patterns import floods
 from hypothesis import given
@@ -65,14 +66,30 @@ CLOSED: dict[str, Any] = {"verdict": "aborted", "connect_cause": "closed_by_appl
 N, P, L, C, F = NAMES
 
 
+def by_kind(batch: Batch) -> Batch:
+    """The same rows as one of each kind and what is each row's own."""
+    own = ("@timestamp", "event.duration", "connect.fd", "connect.cookie")
+    names = [name for name in batch.names if name not in own]
+    rows = list(zip(*(batch.column(name).tolist() for name in names), strict=True))
+    kinds = list(dict.fromkeys(rows))
+    first = np.array([rows.index(kind) for kind in kinds])
+    few = Batch(len(kinds), {name: batch.column(name).take(first) for name in names})
+    columns = {name: batch.column(name) if name in own else None for name in batch.names}
+    return Batch(len(batch), columns, few=few, codes=np.array([kinds.index(row) for row in rows]))
+
+
 def named(*batches: list[Row]) -> list[list[str | None]]:
     """The patterns of batches that come one after another."""
-    patterns = Patterns()
+    patterns, alike = Patterns(), Patterns()
     found = []
     for rows in batches:
         batch = Batch(len(rows), from_rows(rows))
         patterns.mark(batch)
         found.append(batch.column("connect.pattern").tolist())
+        if rows:
+            known = by_kind(Batch(len(rows), from_rows(rows)))
+            alike.mark(known)
+            assert known.column("connect.pattern").tolist() == found[-1], "the same where kinds are known"
     return found
 
 
@@ -355,3 +372,11 @@ def test_a_row_that_tells_of_a_loss_is_not_set_aside() -> None:
 def test_nothing_to_set_aside() -> None:
     assert habits(Batch(0, {})) is None
     assert moved([tcp(0, "192.0.2.1")], all_rows=False)[0] == [None]
+
+
+def test_a_loop_that_begins_in_a_batch_without_probes() -> None:
+    calls = [udp(i * MS, "192.0.2.1", 443) for i in range(STEPS)]
+    later = [udp(STEPS * MS + i * MS, "2001:db8::1", 443) for i in range(STEPS)]
+    assert named(calls, later) == [[None] * STEPS, [P, *[None] * (STEPS - 1)]]
+    one = [udp(STEPS * MS - 1, "192.0.2.1", 443)]
+    assert named(calls, one, later)[1:] == [[None], [P, *[None] * (STEPS - 1)]]

@@ -6,6 +6,7 @@ Rule of this file: pure, and no work for rows that nobody asks about.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -33,16 +34,32 @@ ATTEMPTS = frozenset({"connect", "attempt"})  # event.action; all others are cal
 
 
 class Rows:
-    """A batch, read at chosen rows. ``kinds``: transport and verdict of every row, as one number."""
+    """A batch, read at chosen rows. ``few``: one row of each kind of rows, where they are known by kind."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.kinds: Array = self._translated("network.transport", TRANSPORTS)
-        self.kinds += self._translated("connect.verdict", VERDICTS)
+        self.few: Rows | None = None
+        self._present: Array
+        shared = batch.few is not None and all(map(batch.shares, ("network.transport", "connect.verdict")))
+        if batch.few is not None and shared and "event.action" in batch.few:
+            self.few = Rows(batch.few)
+            self._present = self.few._present
+            return
+        kinds = self._translated("network.transport", TRANSPORTS)
+        kinds += self._translated("connect.verdict", VERDICTS)
         actions = batch.column("event.action") if "event.action" in batch else None
         if isinstance(actions, Coded) and not ATTEMPTS.issuperset(actions.values):
-            self.kinds *= np.array([*[v in ATTEMPTS for v in actions.values], True])[actions.codes]
-        self._present = np.bincount(self.kinds, minlength=KINDS) > 0
+            kinds *= np.array([*[v in ATTEMPTS for v in actions.values], True])[actions.codes]
+        self.kinds = kinds
+        self._present = np.bincount(kinds, minlength=KINDS) > 0
+
+    @cached_property
+    def kinds(self) -> Array:
+        """Transport and verdict of every row, as one number."""
+        assert self.few is not None
+        assert self.batch.codes is not None
+        found: Array = self.few.kinds[self.batch.codes]
+        return found
 
     def _translated(self, name: str, words: Mapping[str, int]) -> Array:
         column = self.batch.column(name)
@@ -57,7 +74,7 @@ class Rows:
         if not (wanted & self._present).any():
             return np.empty(0, np.intp)
         if not (self._present & ~wanted).any():
-            return np.arange(len(self.kinds))
+            return np.arange(len(self.batch))
         return np.flatnonzero(wanted[self.kinds])
 
     def numbers(self, name: str, rows: Array) -> Array:

@@ -19,6 +19,9 @@ STEPS = 64  # calls remembered between batches
 UDP_FIRST = (53, 88, 389)  # DNS, Kerberos, CLDAP: traffic over UDP, then TCP to the same port
 GO_PORT, GO_NEW_PORT, MUSL_PORT = 9, 53, 65535
 
+NEVER = (0, GO_PORT, GO_NEW_PORT, MUSL_PORT)  # ports of calls that may be probes by themselves
+ASKED = UDP + ASSOCIATED, UDP + UNREACHABLE, UDP + DISSOLVED
+
 COLUMNS = {
     "tid": "process.thread.id",
     "fd": "connect.fd",
@@ -33,12 +36,34 @@ class Probes:
 
     def __init__(self) -> None:
         self._steps = np.empty(0, STEP)
+        self._rest: tuple[Rows, Array] | None = None  # calls of the batch before, of which the last are those
+        self._families: set[int] = set()  # of all of them
+
+    def _none(self, rows: Rows, asked: Array) -> bool:
+        """Whether it shows by their kinds that none is a probe: all blocking, to ports of services, and of the one
+        family that those before them have. Their last are remembered when somebody asks.
+        """
+        few = rows.few
+        if few is None or len(asked) < STEPS or len(few.of(UDP + DISSOLVED, *range(TCP, TCP + 8))):
+            return False
+        kinds = few.of(*ASKED)
+        if (few.numbers("connect.nonblocking", kinds) != 0).any():
+            return False
+        if np.isin(few.numbers("destination.port", kinds), NEVER).any():
+            return False
+        families = {*few.families(kinds).tolist(), *self._families}
+        if len(families) > 1:
+            return False
+        self._steps, self._rest, self._families = np.empty(0, STEP), (rows, asked), families
+        return True
 
     def found(self, rows: Rows) -> Array:
         """Numbers of the rows that are probes."""
-        asked = rows.of(UDP + ASSOCIATED, UDP + UNREACHABLE, UDP + DISSOLVED)
+        asked = rows.of(*ASKED)
         if not len(asked):
             return asked
+        if self._none(rows, asked):
+            return asked[:0]
         port = rows.numbers("destination.port", asked)
         nonblocking = rows.numbers("connect.nonblocking", asked)
         # neither is 0 nor 1 where it is unknown: a datagram sent without connect(2)
@@ -57,10 +82,14 @@ class Probes:
 
     def _loops(self, rows: Rows, blocking: Array) -> Array:
         """Calls of loops over addresses, one thread each: dissolved in between, or IPv4 and then IPv6."""
+        if self._rest is not None:
+            rest, calls_before = self._rest
+            self._steps, self._rest = Calls(rest, calls_before, self._steps).last(STEPS), None
         calls = Calls(rows, blocking, self._steps)
         # what a loop consists of must be there at all, before anything is sorted
         found = calls.loops() if {0} <= (kinds := calls.kinds()) or {4, 6} <= kinds else blocking[:0]
         self._steps = calls.last(STEPS)
+        self._families = set(self._steps["family"].tolist())
         return found
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -54,6 +55,9 @@ class NdjsonSink:
 def encode(batch: Batch) -> Iterator[bytes]:
     """All rows as NDJSON, in parts that end with a row."""
     rows = Rows(len(batch), layout(tuple(batch.names)))
+    if batch.few is not None and len(batch.few) * SHARE <= len(batch):
+        rows.shared, rows.kinds = batch.codes, len(batch.few)
+        rows.memo = batch.few.memo.setdefault("json stretches", {})
     known = {} if batch.few is None else batch.few.memo.setdefault("json", {})
     for number, name in enumerate(rows.layout.names):
         is_time = name in FIELDS and FIELDS[name].type == "time"
@@ -83,6 +87,9 @@ class Rows:
     layout: Layout
     pieces: list[Piece] = field(default_factory=list)
     _stretch: list[Few] = field(default_factory=list)
+    shared: Array | None = None  # the kind of each row, of so many kinds; what was made of the same kinds before
+    kinds: int = 0
+    memo: dict[Any, Any] = field(default_factory=dict)
     _few: int = 0
     _last: int | Array = NONE  # the leaf that was written last, in all rows or by row
 
@@ -150,12 +157,18 @@ class Rows:
 
     def _end_stretch(self, following: int | None, present: Array | None = None) -> None:
         stretch, self._stretch = self._stretch, []
-        self._render(stretch, following, present)
+        *runs, last = [list(run) for _, run in groupby(stretch, lambda leaf: leaf.codes is self.shared)] or [[]]
+        for run in runs:
+            self._render(run, None, None)
+        self._render(last, following, present)
 
     def _render(self, stretch: list[Few], following: int | None, present: Array | None) -> None:
         """One piece for the leaves of a stretch, up to the value of the leaf ``following`` where it is
         present.
         """
+        if stretch and stretch[0].codes is self.shared and present is None and isinstance(self._last, int):
+            self._render_kinds(stretch, following)
+            return
         unlike = {id(leaf.codes): leaf.codes for leaf in stretch}
         keys = [codes for codes in unlike.values() if _varies(codes)]
         keys += [last for last in (self._last,) if isinstance(last, np.ndarray)]
@@ -166,24 +179,46 @@ class Rows:
             self._render(stretch[:half], None, None)
             self._render(stretch[half:], following, present)
             return
-        between, found = self.layout.between, []
         some = {key: codes[first].tolist() for key, codes in unlike.items()}
         columns = [(leaf.number, leaf.text, some[id(leaf.codes)]) for leaf in stretch]
         lasts = (
             self._last[first].tolist() if isinstance(self._last, np.ndarray) else [self._last] * len(first)
         )
         goes_on = [following is not None] * len(first) if present is None else present[first].tolist()
-        ends = []
+        found, ends = self._texts(columns, lasts, goes_on, following)
+        self._put(found, ends, codes)
+
+    def _render_kinds(self, stretch: list[Few], following: int | None) -> None:
+        """The same for leaves that all depend on the kind of a row: rendered once for batches of these kinds."""
+        assert self.shared is not None
+        key = self.layout, self._last, following, stretch[0].number, stretch[-1].number, len(stretch)
+        known = self.memo.get(key)
+        if known is None:
+            kinds = list(range(self.kinds))
+            columns = [(leaf.number, leaf.text, kinds) for leaf in stretch]
+            lasts, goes_on = [self._last] * self.kinds, [following is not None] * self.kinds
+            known = self.memo[key] = self._texts(columns, lasts, goes_on, following)
+        self._put(known[0], known[1], self.shared)
+
+    def _texts(
+        self, columns: list[Any], lasts: list[Any], goes_on: list[bool], following: int | None
+    ) -> tuple[list[str], list[int]]:
+        """For each combination of values its text, and the leaf that was written last."""
+        between, found, ends = self.layout.between, [], []
         for i, last in enumerate(lasts):
             parts = []
-            for number, text, leaf_codes in columns:
-                if (code := leaf_codes[i]) >= 0 and (value := text(code)) is not None:
+            for number, text, codes in columns:
+                if (code := codes[i]) >= 0 and (value := text(code)) is not None:
                     parts += [between(last, number), value]
                     last = number
             ends.append(last)
             if goes_on[i] and following is not None:
                 parts.append(between(last, following))
             found.append("".join(parts))
+        return found, ends
+
+    def _put(self, found: list[str], ends: list[int], codes: Array) -> None:
+        """A piece: row i has the text ``found[codes[i]]``."""
         self.pieces.append(found[0] if len(found) == 1 else _spread(found, codes))
         self._last = ends[0] if len(set(ends)) == 1 else np.array(ends, np.int32)[codes]
 
