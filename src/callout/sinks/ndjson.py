@@ -87,7 +87,9 @@ class Rows:
     layout: Layout
     pieces: list[Piece] = field(default_factory=list)
     _stretch: list[Few] = field(default_factory=list)
-    shared: Array | None = None  # the kind of each row, of so many kinds; what was made of the same kinds before
+    shared: Array | None = (
+        None  # the kind of each row, of so many kinds; what was made of the same kinds before
+    )
     kinds: int = 0
     memo: dict[Any, Any] = field(default_factory=dict)
     _few: int = 0
@@ -157,7 +159,8 @@ class Rows:
 
     def _end_stretch(self, following: int | None, present: Array | None = None) -> None:
         stretch, self._stretch = self._stretch, []
-        *runs, last = [list(run) for _, run in groupby(stretch, lambda leaf: leaf.codes is self.shared)] or [[]]
+        runs = [list(run) for _, run in groupby(stretch, lambda leaf: leaf.codes is self.shared)]
+        last = runs.pop() if runs else []
         for run in runs:
             self._render(run, None, None)
         self._render(last, following, present)
