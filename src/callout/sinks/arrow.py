@@ -73,7 +73,6 @@ class Stream:
 
     def __init__(self, stream: BinaryIO) -> None:
         columnar.arrow()  # says what is missing now, not at the first row
-        import pyarrow.compute  # noqa: F401  what the first list of a column would import then
 
         self._out = Gathered(stream)
         self._encoder: columnar.Encoder | None = None
