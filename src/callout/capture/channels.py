@@ -31,7 +31,7 @@ NEW_CGROUPS = "cgroup_ring"
 PROCESSES = "process_ring"
 RINGS = {  # bytes, where a kind that comes through it is wanted
     RING: 16 << 20,
-    PROCESSES: 4 << 20,
+    PROCESSES: 2 << 20,
     PACKETS: 2 << 20,
     NEW_CGROUPS: 256 << 10,
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
-KEPT = 16 << 20  # bytes free at the end of the heap
+KEPT = 8 << 20  # bytes free at the end of the heap
 PIECE = 4 << 20  # bytes of the largest piece from the heap: more than any array of a batch
 
 
