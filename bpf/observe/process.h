@@ -111,8 +111,8 @@ static __noinline int write_name(u8 *text, u32 most, struct walk *w, struct path
 {
 	u64 dentry = w->dentry, mnt = w->mnt, parent = 0, name = 0;
 	u64 inside = bpf_core_field_offset(struct mount, mnt);
-	u32 at = w->at;
 	s64 size;
+	u32 at;
 
 	if (dentry == (u64)top->dentry && mnt == (u64)top->mnt)
 		return WALK_DONE;
@@ -128,10 +128,12 @@ static __noinline int write_name(u8 *text, u32 most, struct walk *w, struct path
 		w->mnt = above + inside;
 		return WALK_ON;
 	}
-	if (at > most)
-		return WALK_CUT;
 	bpf_core_read(&parent, sizeof(parent), &((struct dentry *)dentry)->d_parent);
 	bpf_core_read(&name, sizeof(name), &((struct dentry *)dentry)->d_name.name);
+	at = w->at; /* only now: kernels up to 6.1 forget the bound of what a call puts aside */
+	barrier_var(at);
+	if (at > most)
+		return WALK_CUT;
 	size = bpf_probe_read_kernel_str(text + at, NAME_ROOM, (void *)name);
 	if (size <= 0)
 		return WALK_CUT;

@@ -18,6 +18,7 @@ import pytest
 from .engine import built, needed
 from .watch import PATIENCE
 
+CGROUPS = Path("/sys/fs/cgroup")
 IMAGE = "localhost/callout-test:1"
 
 
@@ -70,12 +71,17 @@ class Podman:
         return found
 
 
+def parents() -> set[Path]:
+    """The cgroups in which Podman puts those of its containers; it never removes them."""
+    return {path for pattern in ("libpod_parent", "*/libpod_parent") for path in CGROUPS.glob(pattern)}
+
+
 @contextmanager
 def podman() -> Iterator[Podman]:
     """Podman with the image IMAGE and its service running; skips where no container starts."""
     needed("podman", "conmon", "gcc", "busybox")
     place = Path(tempfile.mkdtemp(prefix="callout-podman-"))
-    found, service = Podman(place), None
+    found, service, before = Podman(place), None, parents()
     try:
         tree = built(place)
         archive = place / "tree.tar"
@@ -95,4 +101,7 @@ def podman() -> Iterator[Podman]:
         if service is not None:
             service.send_signal(signal.SIGTERM)
             service.wait(PATIENCE)
+        for parent in parents() - before:
+            for cgroup in (*sorted(parent.rglob("*/"), reverse=True), parent):
+                cgroup.rmdir()
         shutil.rmtree(place, ignore_errors=True)

@@ -23,10 +23,19 @@ from callout.capture.kernel import KernelSource
 from callout.capture.tiers import TIERS
 
 KERNEL_TESTS = Path(__file__).parents[1] / "kernel"
-OTHERS = tuple(str(KERNEL_TESTS / name) for name in ("test_scenarios.py", "test_rows.py", "test_many.py"))
+OTHERS = tuple(
+    str(KERNEL_TESTS / name)
+    for name in ("test_loads.py", "test_scenarios.py", "test_rows.py", "test_many.py")
+)
 TOLD = (*OTHERS, str(KERNEL_TESTS / "test_why_lab.py"))
 """For the other tiers, whose evidence is less: that nothing is told wrongly because of it."""
-WHOLE = (*OTHERS, str(KERNEL_TESTS / "test_leftover.py"))
+PROCESSES = "test_executables_without_a_name", "test_a_recording_brings_everything_back"
+"""Of the tests of who made an attempt, which start a tracer each: between them they need all its programs."""
+WHOLE = (
+    *OTHERS,
+    str(KERNEL_TESTS / "test_leftover.py"),
+    *(f"{KERNEL_TESTS / 'test_processes.py'}::{name}" for name in PROCESSES),
+)
 """What differs by kernel and tier, and does not hang on time: a guest is ten to thirty times slower than a machine."""
 SCALE = {"CALLOUT_TEST_PATIENCE": "120"}
 """Longer waits than on a real machine."""
