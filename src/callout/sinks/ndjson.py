@@ -87,9 +87,8 @@ class Rows:
     layout: Layout
     pieces: list[Piece] = field(default_factory=list)
     _stretch: list[Few] = field(default_factory=list)
-    shared: Array | None = (
-        None  # the kind of each row, of so many kinds; what was made of the same kinds before
-    )
+    # the kind of each row, of so many kinds, and what was made of the same kinds before
+    shared: Array | None = None
     kinds: int = 0
     memo: dict[Any, Any] = field(default_factory=dict)
     _few: int = 0
