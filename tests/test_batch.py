@@ -177,3 +177,10 @@ def test_concatenate() -> None:
 
 def test_concatenate_nothing() -> None:
     assert (len(concatenate([])), list(concatenate([Batch(0, {})]).rows())) == (0, [])
+
+
+def test_equal_texts_are_one_value() -> None:
+    """Else a dictionary of few places is full, and a batch has to be written in parts."""
+    column = compact(np.array([0, 1, 2, 3, 4], np.int32), ["ipv4", None, "ipv4", "ipv6", ["x"]])
+    assert column.tolist() == ["ipv4", None, "ipv4", "ipv6", ["x"]]
+    assert column.values == ["ipv4", "ipv6", ["x"]]

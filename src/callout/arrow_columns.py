@@ -336,7 +336,11 @@ def _one(few: Column, count: int) -> Column | None:
 
     if isinstance(few, Coded):
         codes = rows(few.codes)
-        return None if codes is None else Coded(codes, few.values)
+        if codes is None or codes[0] < 0:
+            return None if codes is None else Coded(codes, [])
+        return Coded(
+            repeated(np.zeros(1, np.int32), count), [few.values[codes[0]]]
+        )  # not those of other rows
     data, valid = rows(few.data), None if few.valid is None else rows(few.valid)
     if few.valid is not None and (valid is None or not valid[0]):
         return None if valid is None else Plain(repeated(few.data[:1].copy(), count), valid)

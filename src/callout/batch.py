@@ -101,13 +101,20 @@ def coded(keys: Array, value: Callable[[Any], Any]) -> Coded:
 
 
 def compact(codes: NDArray[np.int32], values: Sequence[Any]) -> Coded:
-    """A Coded column from codes and values, of which some may be None: those become code -1."""
-    if any(value is None for value in values):
-        kept = [value for value in values if value is not None]
-        numbers = iter(range(len(kept)))
-        renumber = np.array([-1 if value is None else next(numbers) for value in values], np.int32)
-        return Coded(renumber[codes], kept)
-    return Coded(codes, values)
+    """A Coded column from codes and values. Some may be None: those become code -1; of equal texts one is kept."""
+    places: dict[str, int] = {}
+    kept: list[Any] = []
+    renumber = np.full(len(values), -1, np.int32)
+    for i, value in enumerate(values):
+        if value is None:
+            continue
+        place = places.setdefault(value, len(kept)) if isinstance(value, str) else len(kept)
+        if place == len(kept):
+            kept.append(value)
+        renumber[i] = place
+    if len(kept) == len(values):
+        return Coded(codes, values)
+    return Coded(renumber[codes], kept)
 
 
 def same(rows: Array) -> bool:
