@@ -15,6 +15,9 @@ from callout.reference.tables import patterns
 from .watch import PATIENCE, TIER
 
 pytestmark = pytest.mark.kernel
+EMULATED = (
+    60  # seconds of patience beyond which a kernel is emulated, and ten to thirty times slower (tests/matrix)
+)
 # Emulated kernels are too slow for those that are about time: there, those of the demonstration.
 CHOSEN = demo() if os.environ.get("CALLOUT_TEST_SCENARIOS") == "demo" else SCENARIOS
 
@@ -39,7 +42,19 @@ def test_no_row_too_many(run: laboratory.Run) -> None:
     shown = [scenario for scenario in CHOSEN if scenario.name not in run.impossible]
     made = [shown for scenario in shown for shown in run.seen.of(scenario) if not shown.attempt.command]
     rows = [row for row in run.seen.rows.values() if row["process.name"] == COMM]
-    assert len(rows) == sum(shown.row is not None for shown in made)
+    known = {id(shown.row) for shown in made}
+    told = (
+        "connect.entry",
+        "connect.sockaddr",
+        "connect.verdict",
+        "connect.cause",
+        "connect.errno",
+        "connect.return",
+    )
+    more = [[row.get(name) for name in told] for row in rows if id(row) not in known]
+    if any("has no Fast Open" in why for why in run.impossible.values()):  # which a call of MPTCP found out
+        more = [row for row in more if row[4] != "EOPNOTSUPP"]
+    assert more == []
     assert os.getpid() not in {row["process.pid"] for row in run.seen.rows.values()}
 
 
@@ -50,7 +65,12 @@ def test_every_habit_of_clients_occurs(run: laboratory.Run) -> None:
         run.impossible
     ):
         pytest.skip(f"not possible here: {needed}")
-    assert {row.get("connect.pattern") for row in run.seen.rows.values()} >= set(patterns())
+    needed = set(patterns())
+    if PATIENCE > EMULATED:
+        needed.discard(
+            "fallback"
+        )  # is told only where both calls come in one batch: they take too long there
+    assert {row.get("connect.pattern") for row in run.seen.rows.values()} >= needed
 
 
 def test_families_and_ways_in_are_as_listed(run: laboratory.Run) -> None:
