@@ -184,3 +184,10 @@ def test_equal_texts_are_one_value() -> None:
     column = compact(np.array([0, 1, 2, 3, 4], np.int32), ["ipv4", None, "ipv4", "ipv6", ["x"]])
     assert column.tolist() == ["ipv4", None, "ipv4", "ipv6", ["x"]]
     assert column.values == ["ipv4", "ipv6", ["x"]]
+
+
+def test_equal_values_are_kept_once() -> None:
+    column = compact(np.array([0, 1, 2, 3, -1], np.int32), ["a", None, "a", {"b": 1}])
+    assert column.values == ["a", {"b": 1}]
+    assert column.tolist() == ["a", None, "a", {"b": 1}, None]
+    assert compact(np.array([-1], np.int32), []).tolist() == [None]

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from callout.batch import Batch, Coded, Plain
 from callout.enrich import Options
 from callout.enrich import geoip as module
-from callout.enrich.dense import dense
 from callout.enrich.geoip import NOWHERE, Databases, Spot, spot
 from callout.enrich.place import GEO, Places
 from callout.errors import InputError, UsageError
@@ -181,10 +180,3 @@ def test_addresses_of_every_form(databases: tuple[str, str], monkeypatch: pytest
     assert found.look("192.0.2.1") == NOWHERE
     assert len(found) == 2
     found.close()
-
-
-def test_equal_values_are_kept_once() -> None:
-    column = dense(np.array([0, 1, 2, 3, -1], np.int32), ["a", None, "a", {"b": 1}])
-    assert column.values == ["a", {"b": 1}]
-    assert column.tolist() == ["a", None, "a", {"b": 1}, None]
-    assert dense(np.array([-1], np.int32), []).tolist() == [None]

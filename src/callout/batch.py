@@ -101,17 +101,19 @@ def coded(keys: Array, value: Callable[[Any], Any]) -> Coded:
 
 
 def compact(codes: NDArray[np.int32], values: Sequence[Any]) -> Coded:
-    """A Coded column from codes and values. Some may be None: those become code -1; of equal texts one is kept."""
-    places: dict[str, int] = {}
+    """A Coded column: ``values[code]`` in each row. None and code -1 are no value; of equal values one is kept.
+
+    Values need not be hashable: those that are no text are told apart by their ``repr``.
+    """
+    places: dict[Any, int] = {}
     kept: list[Any] = []
-    renumber = np.full(len(values), -1, np.int32)
+    renumber = np.full(len(values) + 1, -1, np.int32)  # the last one is what code -1 takes
     for i, value in enumerate(values):
-        if value is None:
-            continue
-        place = places.setdefault(value, len(kept)) if isinstance(value, str) else len(kept)
-        if place == len(kept):
-            kept.append(value)
-        renumber[i] = place
+        if value is not None:
+            place = places.setdefault(value if isinstance(value, str) else (repr(value),), len(kept))
+            if place == len(kept):
+                kept.append(value)
+            renumber[i] = place
     if len(kept) == len(values):
         return Coded(codes, values)
     return Coded(renumber[codes], kept)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from callout.batch import Coded, Plain
-from callout.enrich.dense import dense
+from callout.batch import Coded, Plain, compact
 from callout.enrich.geoip import KEPT, Databases, Spot
 from callout.enrich.ranges import name_of
 from callout.enrich.services import service_of
@@ -86,7 +85,7 @@ def coded_of(batch: Batch, name: str) -> Coded:
 def by_address(batch: Batch, value: Callable[[str], Any]) -> Coded:
     """A column that follows from the peer's address."""
     column = coded_of(batch, "destination.ip")
-    return dense(column.codes, [value(str(address)) for address in column.values])
+    return compact(column.codes, [value(str(address)) for address in column.values])
 
 
 def geo(batch: Batch, value: Callable[[str], Any], name: str) -> Callable[[], Column]:
@@ -118,4 +117,4 @@ def by_port(batch: Batch) -> Coded:
         None if pair < 0 else service_of(str(transports.values[pair >> 32]), pair & 0xFFFFFFFF)
         for pair in pairs.tolist()
     ]
-    return dense(codes.astype(np.int32), names)
+    return compact(codes.astype(np.int32), names)

@@ -153,7 +153,7 @@ class Processes:
         }
         if self._hashes is not None:
             hashes = [self._hash(who) for who in found]
-            made["process.hash.sha256"] = lambda: c.column(hashes)
+            made["process.hash.sha256"] = lambda: compact(c.codes, hashes)
         return made
 
     # --- who
@@ -244,29 +244,9 @@ class _Makers:
     def __init__(self, codes: Array, found: list[Who]) -> None:
         self.codes, self.found = codes, found
 
-    def column(self, values: list[Any]) -> Column:
-        """Equal values become one: many processes run the same."""
-        places: dict[Any, int] = {}
-        kept: list[Any] = []
-        numbers = np.full(len(values) + 1, -1, np.int32)
-        for i, value in enumerate(values):
-            if value is None:
-                continue
-            key = value if type(value) is str else id(value)
-            place = places.get(key)
-            if place is None:
-                place = len(kept)
-                if type(value) is list:
-                    place = places.setdefault(str(value), place)
-                if place == len(kept):
-                    kept.append(value)
-                places[key] = place
-            numbers[i] = place
-        return Coded(numbers[self.codes], kept)
-
     def text(self, value: Callable[[Who], Any]) -> Callable[[], Column]:
         """A column of text or lists."""
-        return lambda: self.column([value(who) for who in self.found])
+        return lambda: compact(self.codes, [value(who) for who in self.found])
 
     def number(self, value: Callable[[Who], int | None]) -> Callable[[], Column]:
         """A column of whole numbers."""

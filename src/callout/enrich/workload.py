@@ -14,12 +14,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from callout.batch import Coded
+from callout.batch import Coded, compact
 from callout.capture.cgroups import hierarchy, old
 from callout.enrich.cgroup_paths import Home, home
 from callout.enrich.cgroups import V1, Cgroups, everything
 from callout.enrich.container import Container
-from callout.enrich.dense import dense
 from callout.enrich.registry import Registry
 from callout.enrich.runtimes.sources import Question, sources
 from callout.footprint import Table, table
@@ -138,7 +137,7 @@ class Workloads:
                 self.work(identifier)
 
         def later(value: Callable[[Workload], Any]) -> Callable[[], Column]:
-            return lambda: dense(codes, [work and value(work) for work in map(self.work, identifiers)])
+            return lambda: compact(codes, [work and value(work) for work in map(self.work, identifiers)])
 
         for name, value in COLUMNS.items():
             batch.add(name, later(value))
