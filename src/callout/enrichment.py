@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
-from callout.enrich import Asking, Enricher, Kernel, Options
+from callout.enrich import Asking, ByKind, Enricher, Kernel, Options
 from callout.enrich.chosen import Chosen, narrowed
 from callout.enrich.chosen import mask as chosen_mask
 from callout.enrich.holding import Holding
@@ -45,6 +45,8 @@ class Enrichment:
         workloads = [part for part in self.parts if isinstance(part, Workloads)]
         self._holding = Holding(workloads[0].asked, ordered=ordered) if workloads else None
         self._asking = [part for part in self.parts if isinstance(part, Asking)]
+        self._by_kind = [part for part in self.parts if isinstance(part, ByKind)]
+        self._by_row = [part for part in self.parts if not isinstance(part, ByKind)]
 
     @property
     def listeners(self) -> dict[str, Callable[[Array], None]]:
@@ -106,21 +108,24 @@ class Enrichment:
         if not len(batch):
             return
         if batch.few is None:
-            for part in self.parts:
+            for part in self._by_kind:
                 part.add(batch)
-            return
-        stamps = [part.stamp(batch.few) for part in self.parts]
-        stamp, known = batch.few.memo.get("enriched", ((), None))
+        else:
+            batch.share(self._told(batch.few))
+        for other in self._by_row:
+            other.add(batch)
+
+    def _told(self, few: Batch) -> Batch:
+        """The rows with the columns that do not differ within a kind; the same as before while nothing was learnt."""
+        stamps = [part.stamp(few) for part in self._by_kind]
+        known: Batch | None
+        stamp, known = few.memo.get("enriched", ((), None))
         if known is None or stamp != stamps or None in stamps:
-            known = batch.few.view()
-            for part in self.parts:
-                if not isinstance(part, Names):
-                    part.add(known)
-            batch.few.memo["enriched"] = stamps, known
-        batch.share(known)
-        for part in self.parts:
-            if isinstance(part, Names):
-                part.add(batch)
+            known = few.view()
+            for part in self._by_kind:
+                part.add(known)
+            few.memo["enriched"] = stamps, known
+        return known
 
     def ripe(self, batch: Batch) -> Iterator[Batch]:
         """The rows that need not wait for more (``enrich.holding``, ``enrich.ripening``), of this batch and of those

@@ -59,18 +59,23 @@ class Enricher(Protocol):
         """
         ...
 
-    def stamp(self, batch: Batch) -> object:
-        """What its columns of these rows would depend on beside the rows: equal as long as they would be the same, and
-        None where that cannot be told. What may be gone later is looked up now.
-        """
-        ...
-
     def memory(self) -> list[Table]:
         """What it keeps; each table is bounded."""
         ...
 
     def close(self) -> None:
         """Lets go of threads and connections."""
+        ...
+
+
+@runtime_checkable
+class ByKind(Enricher, Protocol):
+    """An enricher whose columns do not differ within a kind of rows: it is given one row of each."""
+
+    def stamp(self, batch: Batch) -> object:
+        """What its columns of these rows would depend on beside the rows: equal as long as they would be the same, and
+        None where that cannot be told. What may be gone later is looked up now.
+        """
         ...
 
 

@@ -88,10 +88,6 @@ class Names:
         """Looks once more for the names of rows that have waited for them."""
         self._add(batch, batch)
 
-    def stamp(self, batch: Batch) -> object:
-        """It is looked at row by row whether that can be told."""
-        return ()
-
     def _add(self, batch: Batch, few: Batch) -> None:
         began, said = plain(batch.key("began")), self._said(batch)
         aimed = few.memo.get("aims")
