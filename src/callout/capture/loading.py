@@ -202,8 +202,9 @@ class Loader:
         refusals: list[str] = []
         for tier in tiers:
             try:
-                for program in tier.programs:  # to load it all takes long
-                    hook(program)
+                if tier is not tiers[-1]:  # to load it all takes long, and there is another one to try
+                    for program in tier.programs:
+                        hook(program)
                 return self._try(tier), tier
             except OSError as error:
                 refusals.append(f"{tier.name}: {error.strerror}")
