@@ -161,17 +161,17 @@ class Encoder:
                 arrays.append(whole.slice(0, count))
                 continue
             if f.name not in batch:
-                arrays.append(self._nulls(f, len(batch)))
+                arrays.append(self._nulls(f, count))
                 continue
             column = batch.column(f.name)
             if self._narrow and isinstance(column, Plain) and not _fits(column, f):
                 outside.append(f.name)
-                arrays.append(self._nulls(f, len(batch)))
+                arrays.append(self._nulls(f, count))
             else:
                 arrays.append(make(column))
         if len(arrays) < len(self._makers):
             f, make = self._makers[-1]
-            arrays.append(make(_extra(batch, outside)) if outside else self._nulls(f, len(batch)))
+            arrays.append(make(_extra(batch, outside)) if outside else self._nulls(f, count))
         return self._pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def _alike(self, batch: Batch) -> dict[str, Any]:
@@ -184,9 +184,8 @@ class Encoder:
             found = {}
             for f, make in self._makers:
                 column = _one(batch.few.column(f.name), size) if f.name in batch.few else None
-                if column is not None and (
-                    not isinstance(column, Plain) or not self._narrow or _fits(column, f)
-                ):
+                narrow = self._narrow and isinstance(column, Plain) and not _fits(column, f)
+                if column is not None and not narrow:
                     found[f.name] = make(column)
             batch.few.memo["arrow"] = self, found, size
         return {name: array for name, array in found.items() if batch.shares(name)}
@@ -331,20 +330,21 @@ def _ends(sizes: Array) -> Array:
 def _one(few: Column, count: int) -> Column | None:
     """A column of ``count`` equal rows, if those of ``few`` are equal."""
 
-    def rows(some: Array) -> Array | None:
-        return repeated(some[:1].copy(), count) if bool((some == some[0]).all()) else None
+    def alike(some: Array) -> bool:
+        return bool((some == some[0]).all())
 
     if isinstance(few, Coded):
-        codes = rows(few.codes)
-        if codes is None or codes[0] < 0:
-            return None if codes is None else Coded(codes, [])
-        return Coded(
-            repeated(np.zeros(1, np.int32), count), [few.values[codes[0]]]
-        )  # not those of other rows
-    data, valid = rows(few.data), None if few.valid is None else rows(few.valid)
-    if few.valid is not None and (valid is None or not valid[0]):
-        return None if valid is None else Plain(repeated(few.data[:1].copy(), count), valid)
-    return None if data is None else Plain(data, valid)
+        if not alike(few.codes):
+            return None
+        code = int(few.codes[0])
+        values = [few.values[code]] if code >= 0 else []  # not those of other rows
+        return Coded(repeated(np.array([min(code, 0)], np.int32), count), values)
+    if few.valid is not None and not alike(few.valid):
+        return None
+    if (few.valid is None or few.valid[0]) and not alike(few.data):
+        return None
+    valid = None if few.valid is None else repeated(few.valid[:1].copy(), count)
+    return Plain(repeated(few.data[:1].copy(), count), valid)
 
 
 def _bits(pa: Any, flags: Array) -> Any:

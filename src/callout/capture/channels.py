@@ -35,8 +35,6 @@ RINGS = {  # bytes, where a kind that comes through it is wanted
     PACKETS: 2 << 20,
     NEW_CGROUPS: 256 << 10,
 }
-
-
 FORGOTTEN = "processes not noted"
 
 

@@ -106,22 +106,23 @@ class Decoder:
 
         ``own``: bytes of a record up to where the kinds differ.
         """
-        text = octets(records)
-        key = b"%d %s %s" % (offset, text[:, :HEAD].tobytes(), text[:, own:].tobytes())
-        few = self._known.get(key)
-        if few is None:
-            columns = Columns(self, each(records.copy()))  # not the buffer that they are in
-            few = Batch(
-                len(records),
-                {name: source for name, source in columns.sources().items() if name not in OWN},
-                keys={name: source for name, source in columns.keys().items() if name != "began"},
-            )
-            if len(records) <= ORDERED:
-                self._known[key] = few
-                if len(self._known) > KNOWN:
-                    self._known.popitem(last=False)
-        else:
-            self._known.move_to_end(key)
+        key = None
+        if len(records) <= ORDERED:
+            text = octets(records)
+            key = b"%d %s %s" % (offset, text[:, :HEAD].tobytes(), text[:, own:].tobytes())
+            if (known := self._known.get(key)) is not None:
+                self._known.move_to_end(key)
+                return known
+        columns = Columns(self, each(records.copy()))  # not the buffer that they are in
+        few = Batch(
+            len(records),
+            {name: source for name, source in columns.sources().items() if name not in OWN},
+            keys={name: source for name, source in columns.keys().items() if name != "began"},
+        )
+        if key is not None:
+            self._known[key] = few
+            if len(self._known) > KNOWN:
+                self._known.popitem(last=False)
         return few
 
     def warm(self, records: Records) -> None:
