@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,20 @@ from hypothesis import strategies as st
 from callout.capture.tiers import TIERS
 from callout.cause import meanings
 from callout.errors import UsageError
-from callout.lab import SCENARIOS, Expected, Scenario, cgroup, demo, named, namespace, process, tools
+from callout.lab import (
+    SCENARIOS,
+    Expected,
+    Scenario,
+    cgroup,
+    demo,
+    libc,
+    named,
+    namespace,
+    process,
+    tools,
+)
 from callout.lab.address import UNSPEC, inet, inet6, unix
+from callout.lab.entries import taking
 from callout.lab.report import (
     PIPE_BUF,
     Announced,
@@ -31,6 +44,8 @@ from callout.lab.report import (
     to_line,
 )
 from callout.lab.runner import perform_all
+from callout.lab.ways import Made, Way
+from callout.lab.ways.base import granted
 from callout.lab.world import World
 from callout.schema import FIELD_TYPES
 from callout.sockaddr import decode_sockaddr
@@ -218,6 +233,28 @@ def test_process_that_breaks_off_is_reported() -> None:
     for failed in told:
         assert isinstance(failed, Failed)
         assert failed.reason.endswith("RuntimeError: the process was to end with 0, but ended with 7\n")
+
+
+def test_attempt_that_finds_out_that_a_way_cannot_be_had_is_reported() -> None:
+    """A tracer sees it, too."""
+    here = inet("127.0.0.1", 9)
+
+    def act() -> Made:
+        with socket.socket() as caller:
+            return granted(caller, here, libc.connect(caller.fileno(), b"", 0))  # EINVAL, nothing is sent
+
+    way = Way("empty", "connect", "an empty address", "connect", "established", act)
+    scenario = Scenario("empty", "test", "test", taking(way), ())
+    receive, report = os.pipe()
+    with open(receive, "rb") as lines:
+        assert perform_all([scenario], report) == []
+        os.close(report)
+        attempt, impossible = map(from_line, lines)
+    assert isinstance(attempt, Attempt)
+    assert (attempt.scenario, attempt.sockaddr, attempt.error) == ("empty", here.hex(), "EINVAL")
+    assert impossible == Impossible(
+        "empty", "not possible here: the kernel refused the call (Invalid argument)"
+    )
 
 
 def test_program_that_redirects() -> None:

@@ -160,8 +160,12 @@ def run(
                 raise failure[0]
             impossible = impossible_in(child)
             shown = [scenario for scenario in scenarios if scenario.name not in impossible]
-            trace.settle(expected_rows(shown, trace.tier), patience)
-            return Run(Seen(attempts_of(told), trace.rows, trace.tier), told, impossible, "")
+            attempts = attempts_of(told)
+            tried = sum(
+                attempt.scenario in impossible for attempt in attempts
+            )  # and so found to be impossible
+            trace.settle(expected_rows(shown, trace.tier) + tried, patience)
+            return Run(Seen(attempts, trace.rows, trace.tier), told, impossible, "")
 
 
 def impossible_in(child: Child) -> dict[str, str]:

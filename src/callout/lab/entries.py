@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from callout.lab.report import Attempt
 from callout.lab.scenario import Expected, Scenario
-from callout.lab.ways import WAYS, Way, failing
+from callout.lab.ways import WAYS, Made, NotHere, Way, failing
 from callout.lab.world import World
 from callout.verdict import SUCCESS, errno_name
 
@@ -84,12 +84,20 @@ def taking(way: Way) -> Callable[[World], None]:
             world.name, os.getpid(), threading.get_native_id(), -1, "", 0, None, None, time.time_ns(), call(way), 0,
             {} if way.entry == "kernel" else facts,
         )  # fmt: skip
-        made = way.act()
-        error = errno_name(-made.result) if made.result else None
-        if way.entry == "kernel":
-            error = FAILURES["kernel"][0]  # mount(2) passes it on, and the way has checked it
-        address, fd = made.address.hex(), -1 if made.fd is None else made.fd
-        world.report(replace(begun, fd=fd, sockaddr=address, addrlen=len(made.address), error=error))
+
+        def report(made: Made) -> None:
+            error = errno_name(-made.result) if made.result else None
+            if way.entry == "kernel":
+                error = FAILURES["kernel"][0]  # mount(2) passes it on, and the way has checked it
+            address, fd = made.address.hex(), -1 if made.fd is None else made.fd
+            world.report(replace(begun, fd=fd, sockaddr=address, addrlen=len(made.address), error=error))
+
+        try:
+            report(way.act())
+        except NotHere as found:
+            if found.made is not None:
+                report(found.made)
+            raise
 
     act.__doc__ = f"{way.what[:1].upper()}{way.what[1:]}."
     return act

@@ -86,8 +86,7 @@ def no_memory(world: World) -> None:
             os.read(wait, 1)
             for i in range(count):
                 _libc.close(made[i])
-            if result:
-                world.tell(replace(attempt, return_=result), -result)
+            world.tell(replace(attempt, return_=result), -result)
 
     with world.unix_listener(NAME), limited(parent) as group:
         child = process.start(act)

@@ -1,7 +1,7 @@
 """The hands of a scenario: sockets to call from, peers to call, and the call itself, reported as it went.
 
-Rule of this file: every attempt goes through ``World``, so none is made without its report. Waiting is for
-readiness (poll), never for time.
+Rule of this file: every attempt goes through ``World``, so none is made without its report, also where it finds out
+that its scenario cannot be had here (``NotHere``). Waiting is for readiness (poll), never for time.
 """
 
 from __future__ import annotations

@@ -23,10 +23,6 @@ HOST, HOST6 = "127.0.0.1", "::1"
 DISCARD = 9  # RFC 863: a port that nobody listens on here
 
 
-class NotHere(Exception):
-    """A way that this kernel or machine does not have; the text says why."""
-
-
 class Made(NamedTuple):
     """One attempt as the process that made it knows it.
 
@@ -39,6 +35,17 @@ class Made(NamedTuple):
     address: bytes
     result: int | None
     note: str = ""
+
+
+class NotHere(Exception):
+    """A way that this kernel or machine does not have; the text says why.
+
+    ``made``: the attempt that found it out, None where none was made: a tracer sees that one, too.
+    """
+
+    def __init__(self, reason: str, made: Made | None = None) -> None:
+        super().__init__(reason)
+        self.made = made
 
 
 @dataclass(frozen=True)
@@ -104,8 +111,11 @@ def outcome(caller: socket.socket, result: int) -> int:
     return -caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def expect(result: int, *allowed: int) -> int:
-    """``result`` if it is 0 (or one of ``allowed``); NotHere with the kernel's words otherwise."""
+def granted(caller: socket.socket, address: bytes, result: int, *allowed: int) -> Made:
+    """An attempt whose call returned ``result``; NotHere with the kernel's words if that is an error that is not
+    ``allowed``. Bytes sent are success.
+    """
+    made = Made(caller.fileno(), address, min(0, result))
     if result >= 0 or result in allowed:
-        return result
-    raise NotHere(f"the kernel refused the call ({os.strerror(-result)})")
+        return made
+    raise NotHere(f"the kernel refused the call ({os.strerror(-result)})", made)

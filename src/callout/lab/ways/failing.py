@@ -13,7 +13,7 @@ from collections.abc import Callable
 from callout.lab import libc
 from callout.lab.address import inet, unix
 from callout.lab.ways import i386, ring
-from callout.lab.ways.base import DISCARD, HOST, Made, Way, expect
+from callout.lab.ways.base import DISCARD, HOST, Made, Way, granted
 from callout.lab.ways.internet import MSG_FASTOPEN
 from callout.lab.world import deaf
 
@@ -31,7 +31,7 @@ def by_uring(address: bytes, kind: tuple[int, int]) -> Callable[[], Made]:
         with socket.socket(*kind) as caller:
             pinned = ring.Pinned(address)
             (result,) = ring.Ring().run([ring.connect_entry(caller.fileno(), pinned, len(address))])
-            return Made(caller.fileno(), address, expect(result, *FAILURES))
+            return granted(caller, address, result, *FAILURES)
 
     return act
 
@@ -50,7 +50,7 @@ def number(caller: socket.socket, address: bytes) -> Made:
     """By connect(2)'s own number."""
     page = i386.Page()
     result = page.call(i386.NR_CONNECT, caller.fileno(), page.put(address), len(address))
-    return Made(caller.fileno(), address, expect(result, -errno.ECONNREFUSED, -errno.EFAULT))
+    return granted(caller, address, result, -errno.ECONNREFUSED, -errno.EFAULT)
 
 
 def socketcall(caller: socket.socket, address: bytes) -> Made:
@@ -58,7 +58,7 @@ def socketcall(caller: socket.socket, address: bytes) -> Made:
     page = i386.Page()
     arguments = page.put(struct.pack("=III", caller.fileno(), page.put(address), len(address)))
     result = page.call(i386.NR_SOCKETCALL, i386.SYS_CONNECT, arguments)
-    return Made(caller.fileno(), address, expect(result, -errno.ECONNREFUSED))
+    return granted(caller, address, result, -errno.ECONNREFUSED)
 
 
 def fastopen(silent: bool) -> Callable[[], Made]:
@@ -70,7 +70,7 @@ def fastopen(silent: bool) -> Callable[[], Made]:
         with server, socket.socket() as caller:
             caller.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, TIMEOUT)
             result = libc.sendto(caller.fileno(), b"x", MSG_FASTOPEN, address)
-            return Made(caller.fileno(), address, expect(result, *FAILURES))
+            return granted(caller, address, result, *FAILURES)
 
     return act
 

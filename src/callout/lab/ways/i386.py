@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable
 
 from callout.lab.address import inet, unix
-from callout.lab.ways.base import DISCARD, HOST, Made, NotHere, Way, expect, listener
+from callout.lab.ways.base import DISCARD, HOST, Made, NotHere, Way, granted, listener
 from callout.lab.ways.datagrams import NAME, receiver
 
 MAP_32BIT = 0x40  # arch/x86/include/uapi/asm/mman.h
@@ -69,18 +69,15 @@ class Page:
 def by_number(caller: socket.socket, address: bytes) -> Made:
     """connect(2) by its own number."""
     page = Page()
-    return Made(
-        caller.fileno(),
-        address,
-        expect(page.call(NR_CONNECT, caller.fileno(), page.put(address), len(address))),
-    )
+    result = page.call(NR_CONNECT, caller.fileno(), page.put(address), len(address))
+    return granted(caller, address, result)
 
 
 def by_socketcall(caller: socket.socket, address: bytes) -> Made:
     """connect(2) by socketcall(2), which takes its arguments from memory."""
     page = Page()
     arguments = page.put(struct.pack("=III", caller.fileno(), page.put(address), len(address)))
-    return Made(caller.fileno(), address, expect(page.call(NR_SOCKETCALL, SYS_CONNECT, arguments)))
+    return granted(caller, address, page.call(NR_SOCKETCALL, SYS_CONNECT, arguments))
 
 
 def connect_tcp() -> Made:
@@ -127,7 +124,7 @@ def sending(number: int, *more: int) -> Callable[[], Made]:
         server, address = receiver()
         with server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
             result = page.call(number, caller.fileno(), page.message(address), *more)
-            return Made(caller.fileno(), address, min(0, expect(result)))
+            return granted(caller, address, result)
 
     return act
 
@@ -138,7 +135,7 @@ def sendto() -> Made:
     server, address = receiver()
     with server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
         result = page.call(NR_SENDTO, caller.fileno(), page.put(b"x"), 1, 0, page.put(address), len(address))
-        return Made(caller.fileno(), address, min(0, expect(result)))
+        return granted(caller, address, result)
 
 
 def unix_sendto() -> Made:
@@ -151,7 +148,7 @@ def unix_sendto() -> Made:
         server.bind(NAME)
         words = (caller.fileno(), page.put(b"x"), 1, 0, page.put(address), len(address))
         result = page.call(NR_SOCKETCALL, SYS_SENDTO, page.put(struct.pack("=6I", *words)))
-        return Made(caller.fileno(), address, min(0, expect(result)))
+        return granted(caller, address, result)
 
 
 def fastopen() -> Made:
@@ -160,7 +157,7 @@ def fastopen() -> Made:
     server, address = listener()
     with server, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
         words = (caller.fileno(), page.put(b"x"), 1, MSG_FASTOPEN, page.put(address), len(address))
-        return Made(caller.fileno(), address, min(0, expect(page.call(NR_SENDTO, *words))))
+        return granted(caller, address, page.call(NR_SENDTO, *words))
 
 
 def socketcall_sendto() -> Made:
@@ -170,7 +167,7 @@ def socketcall_sendto() -> Made:
     with server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
         words = (caller.fileno(), page.put(b"x"), 1, 0, page.put(address), len(address))
         result = page.call(NR_SOCKETCALL, SYS_SENDTO, page.put(struct.pack("=6I", *words)))
-        return Made(caller.fileno(), address, min(0, expect(result)))
+        return granted(caller, address, result)
 
 
 WAYS = (

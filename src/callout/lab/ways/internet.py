@@ -21,7 +21,7 @@ from callout.lab.ways.base import (
     Way,
     allow_ping,
     connect,
-    expect,
+    granted,
     listener,
     made_socket,
     outcome,
@@ -108,7 +108,7 @@ def x32() -> Made:
     server, address = listener()
     with server, socket.socket(socket.AF_INET, TCP) as caller:
         result = system_call(X32_CONNECT, caller.fileno(), address, len(address))
-        return Made(caller.fileno(), address, expect(result))
+        return granted(caller, address, result)
 
 
 def raw() -> Made:
@@ -180,7 +180,8 @@ def mptcp_fastopen() -> Made:
         try:
             caller.sendto(b"x", MSG_FASTOPEN, server.getsockname())
         except OSError as error:
-            raise NotHere(f"MPTCP of this kernel has no Fast Open ({error.strerror})") from error
+            made = Made(caller.fileno(), address, -(error.errno or 0))
+            raise NotHere(f"MPTCP of this kernel has no Fast Open ({error.strerror})", made) from error
         return Made(caller.fileno(), address, 0)
 
 
@@ -211,7 +212,7 @@ def fastopen_unrouted() -> Made:
     address = inet(NOWHERE, DISCARD)
     with socket.socket(socket.AF_INET, TCP) as caller:
         result = libc.sendto(caller.fileno(), b"x", MSG_FASTOPEN, address)
-        return Made(caller.fileno(), address, expect(result, -errno.ENETUNREACH))
+        return granted(caller, address, result, -errno.ENETUNREACH)
 
 
 def fastopen_connect() -> Made:

@@ -22,11 +22,12 @@ TIMEOUT_NS = 20_000_000  # a linked timeout is what this way is about
 UNKNOWN = (-errno.EINVAL, -errno.EOPNOTSUPP)  # an operation that this kernel's io_uring lacks
 
 
-def known(result: int) -> int:
-    """A result, unless it says that the operation does not exist."""
+def known(fd: int | None, address: bytes, result: int) -> Made:
+    """An attempt and its result; NotHere if that says that the operation does not exist."""
+    made = Made(fd, address, min(0, result))
     if result in UNKNOWN:
-        raise NotHere("io_uring of this kernel lacks the operation")
-    return min(0, result)
+        raise NotHere("io_uring of this kernel lacks the operation", made)
+    return made
 
 
 def connect(flags: int = 0, poll: bool = False, protocol: int = 0) -> Callable[[], Made]:
@@ -37,7 +38,7 @@ def connect(flags: int = 0, poll: bool = False, protocol: int = 0) -> Callable[[
         with server, made_socket(socket.AF_INET, socket.SOCK_STREAM, protocol) as caller:
             submitter, pinned = ring.Ring(poll), ring.Pinned(address)
             (result,) = submitter.run([ring.connect_entry(caller.fileno(), pinned, len(address), flags)])
-            return Made(caller.fileno(), address, known(result))
+            return known(caller.fileno(), address, result)
 
     return act
 
@@ -48,7 +49,7 @@ def udp() -> Made:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
         pinned = ring.Pinned(address)
         (result,) = ring.Ring().run([ring.connect_entry(caller.fileno(), pinned, len(address))])
-        return Made(caller.fileno(), address, known(result))
+        return known(caller.fileno(), address, result)
 
 
 def direct() -> Made:
@@ -58,7 +59,7 @@ def direct() -> Made:
         submitter, pinned = ring.Ring(), ring.Pinned(address)
         place = submitter.register(caller)
         (result,) = submitter.run([ring.connect_entry(place, pinned, len(address), ring.FIXED_FILE)])
-        return Made(None, address, known(result))
+        return known(None, address, result)
 
 
 def cancelled() -> Made:
@@ -73,7 +74,7 @@ def cancelled() -> Made:
                 ring.entry(ring.LINK_TIMEOUT, -1, timeout.at, length=1),
             ]
         )
-        return Made(caller.fileno(), address, known(result))
+        return known(caller.fileno(), address, result)
 
 
 def sendmsg(opcode: int = ring.SENDMSG) -> Callable[[], Made]:
@@ -84,7 +85,7 @@ def sendmsg(opcode: int = ring.SENDMSG) -> Callable[[], Made]:
         with server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
             message = Message(address)
             result, *_ = ring.Ring().run([ring.sendmsg_entry(caller.fileno(), message, opcode=opcode)])
-            return Made(caller.fileno(), address, known(result))
+            return known(caller.fileno(), address, result)
 
     return act
 
@@ -98,7 +99,7 @@ def send(opcode: int = ring.SEND) -> Callable[[], Made]:
             data, pinned = ring.Pinned(b"x"), ring.Pinned(address)
             submission = ring.send_entry(caller.fileno(), data, pinned, len(address), opcode)
             result, *_ = ring.Ring().run([submission])
-            return Made(caller.fileno(), address, known(result))
+            return known(caller.fileno(), address, result)
 
     return act
 
@@ -112,7 +113,7 @@ def unix_datagram() -> Made:
         server.bind(NAME)
         message = Message(unix(NAME))
         (result,) = ring.Ring().run([ring.sendmsg_entry(caller.fileno(), message)])
-        return Made(caller.fileno(), unix(NAME), known(result))
+        return known(caller.fileno(), unix(NAME), result)
 
 
 def fastopen() -> Made:
@@ -121,7 +122,7 @@ def fastopen() -> Made:
     with server, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
         message = Message(address)
         (result,) = ring.Ring().run([ring.sendmsg_entry(caller.fileno(), message, MSG_FASTOPEN)])
-        return Made(caller.fileno(), address, known(result))
+        return known(caller.fileno(), address, result)
 
 
 def way(name: str, path: str, what: str, verdict: str, act: Callable[[], Made], in_part: bool = True) -> Way:
