@@ -112,6 +112,21 @@ def events(text: str) -> str:
     return "network"
 
 
+WORKLOADS = (  # the options that name a workload: how, and what they let through
+    (
+        "container",
+        "ID-or-NAME",
+        "from this container, also when it is made anew under its name; a container inside it counts as well",
+    ),
+    ("pod", "[NAMESPACE/]NAME", "from this Kubernetes pod, as the container runtime names it"),
+    (
+        "unit",
+        "NAME",
+        "from this systemd unit, also when it is restarted (.service may be left out)",
+    ),
+)
+
+
 def add_narrowings(parser: argparse.ArgumentParser) -> None:
     """-p -u -P -4 -6 --cgroup --comm -Z -z --phases."""
     group = parser.add_argument_group("narrowing (done in the kernel)")
@@ -139,27 +154,8 @@ def add_narrowings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-4", dest="ipv4", action="store_true", help="to IPv4 addresses")
     group.add_argument("-6", dest="ipv6", action="store_true", help="to IPv6 addresses")
     group.add_argument("--cgroup", metavar="PATH", help="from this cgroup (v2) and those below it")
-    group.add_argument(
-        "--container",
-        action="append",
-        type=word("container"),
-        metavar="ID-or-NAME",
-        help="from this container, also when it is made anew under its name; a container inside it counts as well",
-    )
-    group.add_argument(
-        "--pod",
-        action="append",
-        type=word("pod"),
-        metavar="[NAMESPACE/]NAME",
-        help="from this Kubernetes pod, as the container runtime names it",
-    )
-    group.add_argument(
-        "--unit",
-        action="append",
-        type=word("unit"),
-        metavar="NAME",
-        help="from this systemd unit, also when it is restarted (.service may be left out)",
-    )
+    for what, metavar, text in WORKLOADS:
+        group.add_argument(f"--{what}", action="append", type=word(what), metavar=metavar, help=text)
     group.add_argument("--comm", **many, type=names, metavar="NAME", help="of processes with this name")
     outcome = group.add_mutually_exclusive_group()
     outcome.add_argument("-Z", "--failed", action="store_true", help="only attempts that failed")
