@@ -6,10 +6,8 @@ Behaviour: connect(2), tcp(7), net/ipv4/af_inet.c (__inet_stream_connect), net/i
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
-import threading
 
 from callout.lab import process
 from callout.lab.address import UNSPEC, inet
@@ -64,10 +62,15 @@ def third_time(world: World) -> None:
 
 def confirmed(world: World) -> None:
     """A finished non-blocking attempt is confirmed by a second call with 0; only a third finds it connected."""
-    with world.listener(HOST, 8203), world.tcp(blocking=False) as caller:
-        world.connect(caller, inet(HOST, 8203), wait=True)
-        world.connect(caller, inet(HOST, 8203))
-        world.connect(caller, inet(HOST, 8203))
+    confirm(world, 8203)
+
+
+def confirm(world: World, port: int) -> None:
+    """A non-blocking attempt, and two more calls when it is over."""
+    with world.listener(HOST, port), world.tcp(blocking=False) as caller:
+        world.connect(caller, inet(HOST, port), wait=True)
+        world.connect(caller, inet(HOST, port))
+        world.connect(caller, inet(HOST, port))
 
 
 def unspec_pending(world: World) -> None:
@@ -88,13 +91,12 @@ def unspec_connected(world: World) -> None:
 
 def unspec_while_blocked(world: World) -> None:
     """One thread waits in its call while another disconnects the socket."""
-    with world.silent(HOST, 8206), world.tcp() as caller:
-        blocked = threading.Thread(target=world.connect, args=(caller, inet(HOST, 8206)))
-        blocked.start()
-        assert blocked.native_id is not None
-        process.wait_in_connect(os.getpid(), blocked.native_id)
+    with (
+        world.silent(HOST, 8206),
+        world.tcp() as caller,
+        process.blocked_thread(lambda: world.connect(caller, inet(HOST, 8206))),
+    ):
         world.connect(caller, UNSPEC)
-        blocked.join()
 
 
 def listening(world: World) -> None:

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable
 
 from callout.lab.address import UNSPEC, inet, inet6, unix
+from callout.lab.again import confirm
 from callout.lab.namespace import RUN
 from callout.lab.outcomes import (
     ASSOCIATED,
@@ -110,10 +111,7 @@ def fallback(world: World) -> None:
 
 def confirmed(world: World) -> None:
     """The outcome is asked for by a second connect."""
-    with world.listener(HOST, 8948), world.tcp(blocking=False) as caller:
-        world.connect(caller, inet(HOST, 8948), wait=True)
-        world.connect(caller, inet(HOST, 8948))
-        world.connect(caller, inet(HOST, 8948))
+    confirm(world, 8948)
 
 
 def upstreams(world: World) -> None:

@@ -19,7 +19,7 @@ from callout.lab.icmp import checksum, syn_of
 from callout.lab.outcomes import ESTABLISHED, ESTABLISHED_LATER, IN_PROGRESS, UNDER_WAY_ALREADY, failed, later
 from callout.lab.scenario import Expected, Scenario
 from callout.lab.tools import feed
-from callout.lab.waiting import SHORTLY, on_alarm
+from callout.lab.waiting import SHORTLY, disturb, on_alarm
 from callout.lab.world import World
 
 HOST = "127.0.0.1"
@@ -44,15 +44,12 @@ def stopped(world: World) -> None:
         with world.tcp() as caller:
             world.connect(caller, inet(HOST, 8521))
 
-    with world.silent(HOST, 8521) as server:
-        child = process.start(act)
-        process.wait_in_connect(child)
+    with world.silent(HOST, 8521) as server, process.blocked(act) as child:
         os.kill(child, signal.SIGSTOP)
         os.waitpid(child, os.WUNTRACED)
         os.kill(child, signal.SIGCONT)
         process.wait_in_connect(child)
         world.hear(server)
-        process.finish(child)
 
 
 def thread_ended(world: World) -> None:
@@ -91,13 +88,12 @@ def exited(world: World) -> None:
 
 def shut_while_blocked(world: World) -> None:
     """One thread waits in its call while another shuts the socket down."""
-    with world.silent(HOST, 8525), world.tcp() as caller:
-        blocked = threading.Thread(target=world.connect, args=(caller, inet(HOST, 8525)))
-        blocked.start()
-        assert blocked.native_id is not None
-        process.wait_in_connect(os.getpid(), blocked.native_id)
+    with (
+        world.silent(HOST, 8525),
+        world.tcp() as caller,
+        process.blocked_thread(lambda: world.connect(caller, inet(HOST, 8525))),
+    ):
         caller.shutdown(socket.SHUT_RDWR)
-        blocked.join()
 
 
 def timeout_then_answer(world: World) -> None:
@@ -122,10 +118,7 @@ def timeout_and_signal(world: World) -> None:
         world.tell(attempt)
 
     with world.silent(HOST, 8527):
-        child = process.start(act)
-        process.wait_in_connect(child)
-        os.kill(child, signal.SIGALRM)
-        process.finish(child)
+        disturb(act)
 
 
 def segment(source: int, target: int, number: int, flags: int) -> bytes:

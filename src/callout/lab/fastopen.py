@@ -130,14 +130,11 @@ def interrupted(restart: bool) -> Callable[[World], None]:
                 sendto(world, caller, inet(HOST, port), [] if restart else [-errno.EINTR])
 
         port = 8269 if restart else 8270
-        with world.silent(HOST, port) as server:
-            child = process.start(send)
-            process.wait_in_connect(child, call="sendto")
+        with world.silent(HOST, port) as server, process.blocked(send, "sendto") as child:
             os.kill(child, signal.SIGALRM)
             if restart:
                 process.wait_in_connect(child, call="sendto")
                 world.hear(server)
-            process.finish(child)
 
     act.__doc__ = "sendto(2) waits for the answer to its SYN, and a signal comes: " + (
         "with SA_RESTART it is entered again, and it is one attempt." if restart else "EINTR, then closed."

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from callout.lab import libc
 
@@ -68,3 +70,26 @@ def wait_in_connect(pid: int, tid: int | None = None, call: str = "connect") -> 
         if number == "":  # ended, and not yet waited for
             raise ProcessLookupError(f"process {pid} ended before it was seen in {call}")
         os.sched_yield()
+
+
+@contextmanager
+def blocked(act: Callable[[], None], call: str = "connect", by: int = 0) -> Iterator[int]:
+    """A process that does ``act``: the block is done once it waits in its call, and has its pid.
+
+    Its end comes after the block: as ``finish`` with ``by``.
+    """
+    child = start(act)
+    wait_in_connect(child, call=call)
+    yield child
+    finish(child, by)
+
+
+@contextmanager
+def blocked_thread(act: Callable[[], object]) -> Iterator[None]:
+    """A thread that does ``act``: the block is done once it waits in connect(2). Its end comes after the block."""
+    thread = threading.Thread(target=act)
+    thread.start()
+    assert thread.native_id is not None
+    wait_in_connect(os.getpid(), thread.native_id)
+    yield
+    thread.join()

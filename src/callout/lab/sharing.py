@@ -53,12 +53,8 @@ def closed_by_thread(world: World) -> None:
         def wait() -> None:
             attempts.append(world.connect(caller, inet(HOST, 8241)))
 
-        thread = threading.Thread(target=wait)
-        thread.start()
-        assert thread.native_id is not None
-        process.wait_in_connect(os.getpid(), thread.native_id)
-        caller.close()
-        thread.join()
+        with process.blocked_thread(wait):
+            caller.close()
         if attempts != [-errno.ETIMEDOUT]:
             raise RuntimeError(f"the call was to time out, not {attempts}")
 

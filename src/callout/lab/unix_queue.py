@@ -6,9 +6,7 @@ Rule of this file: abstract names, so that no file is left. Behaviour: unix(7), 
 
 from __future__ import annotations
 
-import os
 import socket
-import threading
 
 from callout.lab import process
 from callout.lab.address import unix
@@ -28,15 +26,11 @@ def waiting(world: World, name: str, closes: bool) -> None:
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as second,
     ):
         world.connect(first, unix(name))
-        thread = threading.Thread(target=world.connect, args=(second, unix(name)))
-        thread.start()
-        assert thread.native_id is not None
-        process.wait_in_connect(os.getpid(), thread.native_id)
-        if closes:
-            server.close()
-        else:
-            server.accept()[0].close()
-        thread.join()
+        with process.blocked_thread(lambda: world.connect(second, unix(name))):
+            if closes:
+                server.close()
+            else:
+                server.accept()[0].close()
 
 
 def place_came(world: World) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import struct
+from collections.abc import Callable
 
 from callout.lab import libc, process
 from callout.lab.address import inet, unix
@@ -72,15 +73,15 @@ def interrupted(world: World) -> None:
             world.tell(first, world.outcome(caller))
 
     with world.silent(HOST, 8223):
-        disturb(process.start(act))
+        disturb(act)
 
 
-def disturb(child: int, times: int = 1, by: int = 0) -> None:
-    """Sends SIGALRM to a process that waits in its call, and waits for its end."""
-    for _ in range(times):
-        process.wait_in_connect(child)
-        os.kill(child, signal.SIGALRM)
-    process.finish(child, by)
+def disturb(act: Callable[[], None], times: int = 1) -> None:
+    """Does ``act`` in a process, sends it SIGALRM whenever it waits in its call, and waits for its end."""
+    with process.blocked(act) as child:
+        for _ in range(times):
+            process.wait_in_connect(child)
+            os.kill(child, signal.SIGALRM)
 
 
 def interrupted_closed(world: World) -> None:
@@ -93,7 +94,7 @@ def interrupted_closed(world: World) -> None:
         world.tell(first)
 
     with world.silent(HOST, 8224):
-        disturb(process.start(act))
+        disturb(act)
 
 
 def interrupted_answered(world: World) -> None:
@@ -107,7 +108,7 @@ def interrupted_answered(world: World) -> None:
             world.tell(first, world.outcome(caller))
 
     with world.silent(HOST, 8225) as server:
-        disturb(process.start(act))
+        disturb(act)
 
 
 def restarted(world: World) -> None:
@@ -119,7 +120,7 @@ def restarted(world: World) -> None:
             world.connect(caller, inet(HOST, 8226))
 
     with world.silent(HOST, 8226):
-        disturb(process.start(act), times=3)
+        disturb(act, times=3)
 
 
 def restarted_answered(world: World) -> None:
@@ -130,13 +131,10 @@ def restarted_answered(world: World) -> None:
         with world.tcp() as caller:
             world.connect(caller, inet(HOST, 8227))
 
-    with world.silent(HOST, 8227) as server:
-        child = process.start(act)
-        process.wait_in_connect(child)
+    with world.silent(HOST, 8227) as server, process.blocked(act) as child:
         os.kill(child, signal.SIGALRM)
         process.wait_in_connect(child)
         world.hear(server)
-        process.finish(child)
 
 
 def jumped(world: World) -> None:
@@ -156,7 +154,7 @@ def jumped(world: World) -> None:
         raise RuntimeError(f"the call was not to come back to {kept}")
 
     with world.silent(HOST, 8228):
-        disturb(process.start(act))
+        disturb(act)
 
 
 def jumped_again(world: World) -> None:
@@ -177,7 +175,7 @@ def jumped_again(world: World) -> None:
         raise RuntimeError(f"the call was not to come back to {kept}")
 
     with world.silent(HOST, 8229), world.listener(HOST, 8230):
-        disturb(process.start(act))
+        disturb(act)
 
 
 def killed(world: World) -> None:
@@ -189,11 +187,8 @@ def killed(world: World) -> None:
         world.tell(world.about(caller, address))
         libc.connect(caller.fileno(), address, len(address))
 
-    with world.silent(HOST, 8231):
-        child = process.start(act)
-        process.wait_in_connect(child)
+    with world.silent(HOST, 8231), process.blocked(act, by=signal.SIGKILL) as child:
         os.kill(child, signal.SIGKILL)
-        process.finish(child, signal.SIGKILL)
 
 
 def unix_full(world: World, name: str, prepare: str) -> None:
@@ -213,13 +208,11 @@ def unix_full(world: World, name: str, prepare: str) -> None:
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as first,
     ):
         world.connect(first, unix(name))
-        child = process.start(act)
-        process.wait_in_connect(child)
-        os.kill(child, signal.SIGKILL if prepare == "kill" else signal.SIGALRM)
-        if prepare == "restart":
-            process.wait_in_connect(child)
-            server.accept()[0].close()
-        process.finish(child, signal.SIGKILL if prepare == "kill" else 0)
+        with process.blocked(act, by=signal.SIGKILL if prepare == "kill" else 0) as child:
+            os.kill(child, signal.SIGKILL if prepare == "kill" else signal.SIGALRM)
+            if prepare == "restart":
+                process.wait_in_connect(child)
+                server.accept()[0].close()
 
 
 def unix_interrupted(world: World) -> None:
