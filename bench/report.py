@@ -29,8 +29,8 @@ hooks cost inside the traced process is in the first table. Loads run as fast as
 are UDP attempts at that pace."""
 DELIVERY_MEANS = """\
 All runs together. Rows and losses that the tracer counted must add up to the attempts: `unaccounted` is 0.
-Peak RSS is the highest resident set in any run (VmHWM); a mapped BPF ring counts twice in it, because its
-data pages are mapped twice in a row."""
+Peak RSS is the highest resident set in any run (VmHWM). The ring of a tracer that reads it by libbpf, as the
+floor does, counts twice in it, because libbpf maps its data pages twice in a row; callout maps its rings once."""
 START_MEANS = """\
 From starting the tracer until everything is attached, and until the first row can be read; CPU use while
 attached to a process that does nothing."""

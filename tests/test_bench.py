@@ -226,8 +226,8 @@ are UDP attempts at that pace.
 ## Delivery and memory
 
 All runs together. Rows and losses that the tracer counted must add up to the attempts: `unaccounted` is 0.
-Peak RSS is the highest resident set in any run (VmHWM); a mapped BPF ring counts twice in it, because its
-data pages are mapped twice in a row.
+Peak RSS is the highest resident set in any run (VmHWM). The ring of a tracer that reads it by libbpf, as the
+floor does, counts twice in it, because libbpf maps its data pages twice in a row; callout maps its rings once.
 
 | tracer | attempts | rows | counted losses | unaccounted | peak RSS, MiB |
 |---|---:|---:|---:|---:|---:|
