@@ -35,7 +35,7 @@ enum {
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
-enum { BPF_ANY = 0 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1024 };
 enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1, BPF_SK_STORAGE_GET_F_CREATE = 1 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
@@ -50,7 +50,7 @@ enum { O_NONBLOCK = 04000, FMODE_PATH = 0x4000, S_IFMT = 0170000, S_IFSOCK = 014
 enum { PF_EXITING = 0x4, PF_IO_WORKER = 0x10, PF_KTHREAD = 0x200000 }; /* linux/sched.h */
 enum { TS_COMPAT = 2 };						/* asm/thread_info.h of x86 */
 enum { SECCOMP_MODE_FILTER = 2 };
-enum { EPERM = 1, EAGAIN = 11, EACCES = 13, ENOSYS = 38, EINTR = 4, EOPNOTSUPP = 95, ECONNRESET = 104, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
+enum { EPERM = 1, EAGAIN = 11, EACCES = 13, ENOSYS = 38, EINTR = 4, EEXIST = 17, EOPNOTSUPP = 95, ECONNRESET = 104, EALREADY = 114, EINPROGRESS = 115, ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
 
 #define __kernel __attribute__((preserve_access_index))
 
@@ -109,6 +109,7 @@ struct tcp_sock {
 	u64 bytes_sent;
 	u64 bytes_retrans;
 	u64 bytes_received;
+	u64 bytes_acked;
 } __kernel;
 
 struct inet_connection_sock { void *icsk_ulp_data; } __kernel;
@@ -316,10 +317,20 @@ struct bpf_sock_addr {
 	struct bpf_sock *sk __attribute__((aligned(8)));
 };
 
-struct bpf_iter_meta { u64 seq_num; } __kernel;
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	u64 seq_num;
+} __kernel;
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
+} __kernel;
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
 } __kernel;
 
 /* signals (asm-generic/signal-defs.h) */

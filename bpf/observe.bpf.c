@@ -16,6 +16,8 @@
 #include "observe/caller.h"
 #include "observe/talk.h"
 #include "observe/around.h"
+#include "observe/ends.h"
+#include "observe/overlooked.h"
 #include "observe/attempt.h"
 #include "observe/mptcp.h"
 #include "observe/steps.h"

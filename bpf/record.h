@@ -389,6 +389,7 @@ struct cpu_counters {
 	u64 orphaned DOC("attempts whose end was never seen");
 	u64 joined DOC("records of a socket that turned out to be part of an attempt counted already (io_uring)");
 	u64 unfollowed DOC("attempts that could not be followed: too many under way");
+	u64 overlooked DOC("ends of attempts that no program of ours was run for, and that the socket told later");
 	u64 talks DOC("sockets that were given an id before an attempt");
 	u64 lost[RECORD_KINDS] DOC("records lost by kind: the ring was full");
 };

@@ -227,28 +227,30 @@ int co_attach(struct callout *c, const char *name, int cgroup)
 	return 0;
 }
 
-int co_iterate(struct callout *c, const char *name)
+int co_iterator(struct callout *c, const char *name, const char *map)
 {
 	struct bpf_program *program = find_program(c, name);
+	union bpf_iter_link_info over = {};
+	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &over, .link_info_len = sizeof(over));
 	struct bpf_link *link;
-	char text[64];
-	int fd, n;
+	int fd;
 
 	if (!program)
 		return -ENOENT;
-	link = bpf_program__attach_iter(program, NULL);
+	if (map) {
+		fd = bpf_object__find_map_fd_by_name(c->object, map);
+		if (fd < 0)
+			return fd;
+		over.map.map_fd = fd;
+	}
+	link = bpf_program__attach_iter(program, map ? &options : NULL);
 	if (!link)
 		return -errno;
-	fd = bpf_iter_create(bpf_link__fd(link));
-	n = fd < 0 ? -errno : 0;
-	while (!n && (n = read(fd, text, sizeof(text))) > 0)
-		n = 0;
-	if (n < 0 && fd >= 0)
-		n = -errno;
-	if (fd >= 0)
-		close(fd);
+	fd = bpf_iter_create(bpf_link__fd(link)); /* which keeps what it needs itself */
+	if (fd < 0)
+		fd = -errno;
 	bpf_link__destroy(link);
-	return n;
+	return fd;
 }
 
 long long co_missed(struct callout *c, const char *name)

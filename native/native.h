@@ -45,8 +45,8 @@ int co_resize(struct callout *c, const char *map, unsigned int entries);
 int co_load(struct callout *c);
 /* Attaches one loaded program to the place that its section names; cgroup programs to the directory open as `cgroup`. */
 int co_attach(struct callout *c, const char *program, int cgroup);
-/* Runs a loaded iterator program once over all that it iterates. */
-int co_iterate(struct callout *c, const char *program);
+/* A descriptor that runs a loaded iterator program by being read: over the elements of a map, or (NULL) all there is. */
+int co_iterator(struct callout *c, const char *program, const char *map);
 /*
  * How often a program was skipped because it ran on the same CPU already (needs kernel 5.12), or, of a return probe,
  * because more calls were under way than there was room for. Only while it is attached.

@@ -15,7 +15,16 @@ from typing import Any
 import pytest
 
 from callout.capture import privileges
-from callout.capture.tiers import LEFTOVER, NAMES, OPTIONS, PROCESSES, SOCKET_PROGRAMS, TIERS, Program
+from callout.capture.tiers import (
+    LEFTOVER,
+    NAMES,
+    OPTIONS,
+    OVERLOOKED,
+    PROCESSES,
+    SOCKET_PROGRAMS,
+    TIERS,
+    Program,
+)
 from callout.cli import doctor
 from callout.doctor import host, programs, report, screen
 from callout.doctor.facts import Check, Facts, Host, State, Trial
@@ -208,6 +217,8 @@ ok    socket_drop                 tp_btf/kfree_skb loaded; gives: whether this
                                   host's firewall dropped the packets
 ok    leftover_calls              iter/task loaded; gives: calls that are still
                                   blocked when a trace ends
+ok    what_was_overlooked         iter/bpf_map_elem loaded; gives: verdicts that
+                                  no program was run for
 
 processes: who made an attempt
 ok    process_look                iter/task loaded; gives: processes that began
@@ -701,7 +712,7 @@ def test_programs_that_load_alone_and_a_trace_that_does_not_start(error: Excepti
 def test_each_program_is_tried_once_alone() -> None:
     tried: list[str] = []
     programs.gather(SERVER, lambda: programs.Native("1.5", lambda p: tried.append(p.name), lambda: "kprobe"))
-    expected = [program.name for program in (*SOCKET_PROGRAMS, LEFTOVER, *PROCESSES, *NAMES)]
+    expected = [program.name for program in (*SOCKET_PROGRAMS, LEFTOVER, OVERLOOKED, *PROCESSES, *NAMES)]
     for tier in TIERS:
         expected += [program.name for program in (*tier.programs, *tier.evidence)]
     expected += [program.name for option in OPTIONS.values() for program in option.programs]

@@ -9,17 +9,49 @@ static __always_inline void unfollowed(void)
 		c->unfollowed++; /* 32,768 attempts are under way already */
 }
 
+/* The longest that soft interrupts may hold up a change of state between two programs that look at it. */
+enum { SAME_CHANGE = 10 * 1000 * 1000 };
+
+/*
+ * An attempt by its socket. Where there is one already, it is this one, seen twice (see socket_state_missed), or one
+ * whose end was overlooked, and of which nothing more can be known. ``window``: nanoseconds in which another id of the
+ * same thread means the same change. Returns 0, -EEXIST where it was seen before, or what the map says.
+ */
+static __always_inline long take_off(u64 key, const struct attempt *r, const void *flight, u64 window)
+{
+	long error = bpf_map_update_elem(&flights, &key, flight, BPF_NOEXIST);
+	struct cpu_counters *c = count();
+	struct flight *old;
+
+	if (error != -EEXIST)
+		return error;
+	old = bpf_map_lookup_elem(&flights, &key);
+	if (old) {
+		if (old->record.id == r->id || (old->record.tid == r->tid && r->began - old->record.began < window))
+			return -EEXIST;
+		old->record.phase = PHASE_PENDING;
+		submit(&old->record);
+		if (c) {
+			c->submitted++; /* its only record */
+			c->overlooked++;
+		}
+	}
+	return bpf_map_update_elem(&flights, &key, flight, BPF_ANY);
+}
+
 /* The attempt of a call that is under way goes over to its socket. */
 static __always_inline void flight_of_call(struct under_way *u, struct task_struct *task, struct sock *sk)
 {
 	u64 key = (u64)sk;
+	long error;
 
 	u->record.flags |= FLAG_FOLLOWED;
 	u->record.cookie = bpf_get_socket_cookie(sk);
 	read_ends(&u->record, sk);
 	u->record.flags &= ~FLAG_LOCAL; /* the local end is chosen after this */
 	compare_ends(&u->record, task, sk);
-	if (bpf_map_update_elem(&flights, &key, u, BPF_ANY)) { /* an under_way begins with a flight */
+	error = take_off(key, &u->record, u, 0); /* an under_way begins with a flight */
+	if (error && error != -EEXIST) {
 		u->record.flags &= ~FLAG_FOLLOWED;
 		unfollowed();
 	}
@@ -35,6 +67,7 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 	u64 key = (u64)sk;
 	struct flight *f;
 	struct attempt *r;
+	long error;
 
 	if (of_mptcp(sk) && !(task->flags & PF_KTHREAD)) {
 		subflow_began(sk); /* the first one of an MPTCP socket, which is followed itself */
@@ -67,7 +100,10 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 		f->parts = FLAG_RETURNED; /* nothing will return; io_uring's completion does */
 	if (narrow.conversation && f->parts)
 		talk_joined(r, key, true);
-	if (bpf_map_update_elem(&flights, &key, f, BPF_ANY)) {
+	error = take_off(key, r, f, SAME_CHANGE);
+	if (error == -EEXIST) {
+		c->joined++; /* its beginning was counted twice */
+	} else if (error) {
 		unfollowed();
 		r->phase = PHASE_PENDING; /* all that will ever be known */
 		submit(r);

@@ -65,12 +65,6 @@ def grouped(pid: int) -> Iterator[str | None]:
             remove(group)
 
 
-def under_way(source: KernelSource) -> int:
-    """Attempts whose final record has not been handed over yet."""
-    counts = source.counters()
-    return counts.entered - counts.joined - counts.submitted - counts.lost - counts.orphaned
-
-
 class Trace:
     """A live source on the laboratory's child, and the rows so far, with their patterns.
 
@@ -101,7 +95,7 @@ class Trace:
     def settle(self, enough: int, patience: float = PATIENCE) -> None:
         """Gathers until there are ``enough`` rows; one that does not come is not waited for when none is under way."""
         end = time.monotonic() + patience
-        while len(self.rows) < enough and under_way(self._source) and time.monotonic() < end:
+        while len(self.rows) < enough and self._source.counters().under_way and time.monotonic() < end:
             self.gather()
         self.gather()
 

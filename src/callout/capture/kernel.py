@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import math
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,16 @@ from callout.capture.channels import ATTEMPT, CHANNELS, RING, RINGS, STEP, Drain
 from callout.capture.constants import constants_for
 from callout.capture.kinds import Kinds, each
 from callout.capture.loading import Loaded, Loader, Map, ProgramState, check, read_object
-from callout.capture.tiers import CONVERSATION, EVIDENCE, LEFTOVER, LOOK, SOCKET_PROGRAMS, TIERS, Tier
+from callout.capture.tiers import (
+    CONVERSATION,
+    EVIDENCE,
+    LEFTOVER,
+    LOOK,
+    OVERLOOKED,
+    SOCKET_PROGRAMS,
+    TIERS,
+    Tier,
+)
 from callout.errors import UsageError
 from callout.narrowing import Narrowing
 
@@ -36,6 +46,9 @@ if TYPE_CHECKING:
 DOUBLED = frozenset({"socket_state", "socket_state_missed"})  # what one of them misses, the other one sees
 LOOKED = "RECORD_TASK"
 ROUNDS = 32  # of a ring that fills as fast as it is emptied; nobody waits for its end
+# Seconds between two searches for verdicts that were overlooked, while attempts are under way: each takes half a
+# millisecond, so as long as there is nothing to find they become rarer.
+SEARCH, SELDOM = 1.0, 8.0
 URGENT = -10  # niceness of a reader that must keep up
 IDLE_MS = 1000  # longest sleep: bounds a missed wake-up and the reaction to a signal
 GATHER_MS = 170  # how long records may gather: rows appear within 200 ms of their verdict
@@ -43,10 +56,11 @@ GATHER_MS = 170  # how long records may gather: rows appear within 200 ms of the
 
 @dataclass
 class Counters:
-    """Totals over all CPUs. ``entered = submitted + withheld + lost + orphaned + still under way``."""
+    """Totals over all CPUs. ``entered - joined = submitted + found + withheld + lost + orphaned + under way``."""
 
     entered: int = 0
     submitted: int = 0
+    found: int = 0  # handed over by what looks for verdicts that were overlooked
     withheld: int = 0
     orphaned: int = 0
     joined: int = 0
@@ -55,6 +69,13 @@ class Counters:
     lost_phases: int = 0
     lost_others: dict[str, int] = field(default_factory=dict)  # by what a summary calls them
     missed: dict[str, int] = field(default_factory=dict)
+    overlooked: int = 0  # ends that no program was run for
+
+    @property
+    def under_way(self) -> int:
+        """Attempts whose final record has not been handed over yet."""
+        ended = self.submitted + self.found + self.withheld + self.lost + self.orphaned
+        return self.entered - self.joined - ended
 
 
 class KernelSource:
@@ -94,6 +115,12 @@ class KernelSource:
         self.tier: Tier | None = None
         self.states: list[ProgramState] = []
         self._loaded: Loaded | None = None
+        self._search_at, self._pause = (
+            0.0,
+            SEARCH,
+        )  # time.monotonic() of the next search, and what is between two
+        self._found: list[Array] = []  # what it gave, for the next batch
+        self._counted = 0  # how many that were in all
 
     def __enter__(self) -> KernelSource:
         privileges.check()
@@ -143,7 +170,7 @@ class KernelSource:
                 f"there is no tier {self._asked_tier!r}", f"choose from: {', '.join(t.name for t in TIERS)}"
             )
         others = tuple(program for channel in self._channels for program in channel.programs)
-        beside = (*SOCKET_PROGRAMS, LEFTOVER, *others)
+        beside = (*SOCKET_PROGRAMS, LEFTOVER, OVERLOOKED, *others)
         loader = Loader(
             constants, sizes, beside, CONVERSATION, self.narrowing.cgroup, self._also, self._without
         )
@@ -186,6 +213,8 @@ class KernelSource:
     def finish(self, summary: Summary) -> Iterator[Batch]:
         """Detaches, yields what is in the ring and what is under way, and fills in the summary's counters."""
         assert self._loaded
+        self._search_at = 0.0  # once more, before programs and sockets are gone
+        self._search()
         counters = self.counters()  # before detaching: libbpf forgets a program's misses with its link
         self._loaded.detach()
         if ProgramState(LEFTOVER, None) in self.states:
@@ -204,6 +233,7 @@ class KernelSource:
             for name, number in (
                 ("orphaned", after.orphaned),
                 ("unfollowed", after.unfollowed),
+                ("overlooked", after.overlooked),
                 ("missed", sum(n for name, n in counters.missed.items() if name not in EVIDENCE)),
                 ("evidence missed", sum(n for name, n in counters.missed.items() if name in EVIDENCE)),
                 ("phases lost", after.lost_phases),
@@ -225,7 +255,7 @@ class KernelSource:
     def wait(self) -> None:
         """Sleeps until there are records, letting some gather. A signal ends the sleep early."""
         assert self._loaded
-        longest = math.ceil(min(IDLE_MS, max(0.0, self.due() * 1000)))
+        longest = 0 if self._found else math.ceil(min(IDLE_MS, max(0.0, self.due() * 1000)))
         result = lib.co_wait(self._loaded.handle, longest, GATHER_MS, self._ring // 4)
         if result < 0 and result != -errno.EINTR:
             raise OSError(-result, os.strerror(-result))
@@ -233,13 +263,31 @@ class KernelSource:
     def read(self) -> Batch:
         """What is ready now, up to ROOM attempts; does not wait."""
         assert self._loaded
+        if self._found:  # whatever came before it has been handed out
+            return self._decoder.batch(each(self._found.pop()))
         self._attempts, self._calls = self._nothing, []
         self._drains[0].run(self._loaded.handle, self._numbers[0])
         self._listen()  # afterwards: what was before an attempt is in its ring by now
         batch = self._decoder.batch(self._attempts)
         for calls in self._calls:
             batch = self._call_decoder.merged(batch, calls)
+        self._search()
         return batch
+
+    def _search(self) -> None:
+        """Finds attempts that are over, as their sockets tell, but of whose end no program was told."""
+        assert self._loaded
+        now = time.monotonic()
+        if now < self._search_at or ProgramState(OVERLOOKED, None) not in self.states:
+            return
+        records = np.zeros(0, self.layout.dtype)
+        if under_way := self._totals().under_way:
+            records = np.frombuffer(self._loaded.iterate(OVERLOOKED, "flights"), self.layout.dtype).copy()
+        if len(records):
+            self._found.append(records)
+            self._counted += len(records)
+        self._pause = min(self._pause * 2, SELDOM) if under_way and not len(records) else SEARCH
+        self._search_at = now + self._pause
 
     def look(self) -> None:
         """Lets the kernel report all processes, to who listens for records of the kind RECORD_TASK."""
@@ -281,13 +329,18 @@ class KernelSource:
     def counters(self) -> Counters:
         """Totals since attach."""
         assert self._loaded
+        missed = {name: n for name, n in self._loaded.missed().items() if n > 0 and name not in DOUBLED}
+        return replace(self._totals(), missed=missed)
+
+    def _totals(self) -> Counters:
+        """The same without what programs missed, for which each of them is asked."""
+        assert self._loaded
         value = self._counts
         self._loaded.lookup("counters", 0, value)
-        totals = {
+        totals: dict[str, int] = {
             name: int(value[name].sum())
-            for name in ("entered", "submitted", "withheld", "orphaned", "joined", "unfollowed")
+            for name in ("entered", "submitted", "withheld", "orphaned", "joined", "unfollowed", "overlooked")
         }
-        missed = self._loaded.missed()
         lost = value["lost"].sum(axis=0)
         others: dict[str, int] = {}
         for channel in self._channels:
@@ -296,8 +349,9 @@ class KernelSource:
                 others[channel.loss] = others.get(channel.loss, 0) + number
         return Counters(
             **totals,
+            found=self._counted,
             lost=int(lost[self._kinds[ATTEMPT]]),
             lost_phases=int(lost[0]),
             lost_others=others,
-            missed={name: number for name, number in missed.items() if number > 0 and name not in DOUBLED},
+            missed={},
         )

@@ -25,6 +25,7 @@ from callout.capture.tiers import ESSENTIAL, RETURNS, Program, Tier
 from callout.errors import NotPermittedError
 
 MAPS = 64  # more than the object has
+CHUNK = 1 << 16  # bytes that are read of an iterator at once
 MUST = ESSENTIAL.union(*chain(*RETURNS.values()))  # those that load must attach: attempts wait for them
 
 
@@ -136,11 +137,15 @@ class Loaded:
         """Detaches all programs; the maps stay readable."""
         lib.co_detach(self.handle)
 
-    def iterate(self, program: Program) -> None:
-        """Runs an iterator program once. Raises OSError."""
-        result = lib.co_iterate(self.handle, program.name.encode())
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
+    def iterate(self, program: Program, over: str = "") -> bytes:
+        """Runs an iterator program once, over a map where it iterates one; what it wrote. Raises OSError."""
+        fd = lib.co_iterator(self.handle, program.name.encode(), over.encode() or ffi.NULL)
+        if fd < 0:
+            raise OSError(-fd, os.strerror(-fd))
+        try:
+            return b"".join(iter(lambda: os.read(fd, CHUNK), b""))
+        finally:
+            os.close(fd)
 
     def missed(self) -> dict[str, int]:
         """How often each program was skipped because another ran on the same CPU; negative where unknown."""

@@ -193,6 +193,8 @@ SOCKET_PROGRAMS = (
 )
 # Not attached: run by reading it, once at the end of a trace.
 LEFTOVER = Program("leftover_calls", "iter/task", "calls that are still blocked when a trace ends")
+# Run now and then, while attempts are under way.
+OVERLOOKED = Program("what_was_overlooked", "iter/bpf_map_elem", "verdicts that no program was run for")
 ESSENTIAL = frozenset({"socket_state"})
 # Where the kernel skips one of these (it does not run a program that runs on this CPU already, below a soft interrupt),
 # a row has its verdict all the same, but may lack what would have told its cause.

@@ -11,6 +11,7 @@ from callout.capture.tiers import (
     ESSENTIAL,
     LEFTOVER,
     NAMES,
+    OVERLOOKED,
     PACKET_TAX_NS,
     PROCESSES,
     SOCKET_PROGRAMS,
@@ -86,7 +87,7 @@ def tax(tier: Tier) -> str:
 
 def sockets(facts: Facts) -> Iterator[Check]:
     """The programs that follow a socket after the call, and the one for the end of a trace, whatever the tier."""
-    for program in (*SOCKET_PROGRAMS, LEFTOVER):
+    for program in (*SOCKET_PROGRAMS, LEFTOVER, OVERLOOKED):
         lost: State = "no" if program.name in ESSENTIAL else "warn"
         state: State = "ok" if works(program, facts) else lost
         homeless = state != "ok" and program.hook.startswith("cgroup/") and facts.host.cgroup2 is None

@@ -12,7 +12,16 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from callout.capture import privileges
-from callout.capture.tiers import LEFTOVER, NAMES, OPTIONS, PROCESSES, SOCKET_PROGRAMS, TIERS, Program
+from callout.capture.tiers import (
+    LEFTOVER,
+    NAMES,
+    OPTIONS,
+    OVERLOOKED,
+    PROCESSES,
+    SOCKET_PROGRAMS,
+    TIERS,
+    Program,
+)
 from callout.doctor.facts import Facts, Host, Trial
 from callout.errors import CalloutError
 
@@ -22,6 +31,7 @@ ABSENT = frozenset({errno.ENOENT, errno.ESRCH, ENOTSUPP})
 ALL = (
     *SOCKET_PROGRAMS,
     LEFTOVER,
+    OVERLOOKED,
     *PROCESSES,
     *NAMES,
     *(program for tier in TIERS for program in (*tier.programs, *tier.evidence)),
