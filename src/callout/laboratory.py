@@ -155,9 +155,8 @@ def run(
             impossible = impossible_in(child)
             shown = [scenario for scenario in scenarios if scenario.name not in impossible]
             attempts = attempts_of(told)
-            tried = sum(
-                attempt.scenario in impossible for attempt in attempts
-            )  # and so found to be impossible
+            # those that found out that their scenario is impossible have rows, too
+            tried = sum(attempt.scenario in impossible for attempt in attempts)
             trace.settle(expected_rows(shown, trace.tier) + tried, patience)
             return Run(Seen(attempts, trace.rows, trace.tier), told, impossible, "")
 
