@@ -140,7 +140,10 @@ struct timespec64 {
 } __kernel;
 struct inode___6_6 { struct timespec64 __i_ctime; } __kernel; /* 13bc24457850 */
 struct inode___old { struct timespec64 i_ctime; } __kernel;
-struct qstr { const unsigned char *name; } __kernel;
+struct qstr {
+	u64 hash_len;
+	const unsigned char *name;
+} __kernel;
 struct hlist_bl_node { struct hlist_bl_node **pprev; } __kernel;
 struct dentry {
 	struct hlist_bl_node d_hash;

@@ -13,6 +13,8 @@
 #include "observe/state.h"
 #include "observe/cgroup.h"
 #include "observe/narrow.h"
+#include "observe/path.h"
+#include "observe/directory.h"
 #include "observe/caller.h"
 #include "observe/talk.h"
 #include "observe/around.h"

@@ -39,6 +39,7 @@ enum PACKED record_kind {
 	RECORD_PACKET = 8,
 	RECORD_CGROUP = 9,
 	RECORD_STEP = 10,
+	RECORD_DIRECTORY = 11,
 	RECORD_KINDS = 16, /* room for what is counted by kind */
 };
 
@@ -138,7 +139,7 @@ struct attempt {
 	u8 standing DOC("enum socket_state at entry: 1 unconnected, 2 connecting, 3 connected; 0 if not known");
 	u8 spare DOC("always 0");
 	u32 image DOC("how many times the process and those that it was forked from had called exec");
-	u32 reserved DOC("always 0");
+	u32 directory DOC("number of the thread's working directory (struct directory), 0: not known");
 	s32 addrlen DOC("length argument");
 	s32 ret DOC("result of the call: 0 or -errno; see FLAG_RETURNED");
 	u16 family DOC("socket's address family");
@@ -258,6 +259,7 @@ struct call {
 	u32 euid DOC("effective user");
 	u32 netns DOC("inode number of the socket's network namespace");
 	u32 image DOC("how many times the process and those that it was forked from had called exec");
+	u32 directory DOC("number of the thread's working directory (struct directory), 0: not known");
 	s32 fd DOC("descriptor argument; of socket, the new one; of the end, that of the attempt");
 	s32 addrlen DOC("length of the address");
 	s32 ret DOC("result of the call, or -errno; see FLAG_RETURNED");
@@ -272,7 +274,7 @@ struct call {
 	u8 state DOC("of the end: TCP state before it");
 	u8 peer_family DOC("family of daddr: 2 or 10");
 	enum talk_mark marks DOC("what has happened on the socket");
-	u8 spare[6] DOC("always 0");
+	u8 spare[2] DOC("always 0");
 	ip_addr saddr DOC("local address");
 	ip_addr daddr DOC("peer's address");
 	char comm[16] DOC("name of the thread");
@@ -340,16 +342,14 @@ enum PACKED image_flag {
 	IMAGE_ARGS_CUT = 1,	/* there are more arguments than fit */
 	IMAGE_ARGS_UNREADABLE = 2, /* they could not be read */
 	IMAGE_EXE_CUT = 4,	/* the path of the executable has more parts than fit: those next to the root are missing */
-	IMAGE_CWD_CUT = 8,
-	IMAGE_EXE_DELETED = 16,	/* the executable has no name any more */
-	IMAGE_EXE_NAMELESS = 32, /* it never had one in a directory: memfd_create(2) */
-	IMAGE_CWD_DELETED = 64,
+	IMAGE_EXE_DELETED = 8,	/* the executable has no name any more */
+	IMAGE_EXE_NAMELESS = 16, /* it never had one in a directory: memfd_create(2) */
 };
 
 /*
  * RECORD_EXEC: a process began to run an executable; RECORD_TASK: it was running it when we looked. Of text only the
- * used part is sent: the names of the executable's path from the last to the first, those of the working directory
- * likewise, each ended by NUL, and the arguments as they stand in memory.
+ * used part is sent: the names of the executable's path from the last to the first, each ended by NUL, and the arguments
+ * as they stand in memory.
  */
 struct exec {
 	enum record_kind kind DOC("first in every record");
@@ -374,11 +374,25 @@ struct exec {
 	u32 mnt DOC("mount namespace");
 	u32 user DOC("user namespace");
 	u16 exe_size DOC("bytes of the executable's path in text");
-	u16 cwd_size DOC("bytes of the working directory behind it");
-	u16 args_size DOC("bytes of the arguments behind that");
-	u16 spare DOC("always 0");
+	u16 args_size DOC("bytes of the arguments behind it");
+	u32 spare DOC("always 0");
 	char comm[16] DOC("name");
-	u8 text[8192] DOC("path, directory and arguments");
+	u8 text[6144] DOC("path and arguments");
+};
+
+enum PACKED directory_flag {
+	DIRECTORY_CUT = 1,	/* the path has more parts than fit: those next to the root are missing */
+};
+
+/* RECORD_DIRECTORY: a directory that somebody works in; comes before the first record that has its number. */
+struct directory {
+	enum record_kind kind DOC("first in every record");
+	enum directory_flag flags DOC("what is missing");
+	u16 cpu DOC("CPU that submitted the record");
+	u32 lost DOC("records of this kind that this CPU has lost so far");
+	u32 number DOC("its number, which is never given to another one");
+	u32 size DOC("bytes of text in use");
+	u8 text[2048] DOC("names of the path from the last to the first, each ended by NUL");
 };
 
 /* Counters of one CPU. Attempts entered = submitted + withheld + lost + still under way. */
@@ -418,6 +432,8 @@ struct narrowing {
 	u32 returns DOC("sends whose return is seen: 1 datagrams, 2 Fast Open");
 	u32 steps DOC("also what happens between a SYN and the end of its attempt (struct step)");
 	u32 conversation DOC("also the calls around the attempts (-e network)");
+	u32 directories DOC("working directories are wanted (struct directory)");
+	u32 unused DOC("always 0");
 	u64 id_base DOC("upper bits of every attempt's id");
 	u32 pids[16];
 	u32 uids[16];

@@ -40,7 +40,7 @@ def test_the_oldest_go_where_entries_or_bytes_are_too_many() -> None:
 
 def image(args: list[str]) -> Image:
     space, root = Spaces(1, 1, 1, 1), Root(1, 1, 1)
-    return Image("x", "/" + "x" * 50, False, False, None, args, False, "/", None, 1, None, space, root)
+    return Image("x", "/" + "x" * 50, False, False, None, args, False, None, 1, None, space, root)
 
 
 @pytest.mark.parametrize("count", [1, 20, 1300])

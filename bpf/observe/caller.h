@@ -16,6 +16,7 @@ static __always_inline void read_caller(struct attempt *r, struct task_struct *t
 	own = WALK(task, cred);
 	r->euid = own->euid.val;
 	r->image = task->self_exec_id;
+	r->directory = directory_of_current();
 	caps = (const u32 *)&own->cap_effective;
 	r->caps = (u64)caps[1] << 32 | caps[0];
 	/* io_uring's own threads are named iou-wrk-PID and iou-sqp-PID: the process is what a user knows */

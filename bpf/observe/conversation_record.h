@@ -36,6 +36,7 @@ static __attribute__((noinline)) void fill_call(struct call *out, const struct a
 	out->euid = r->euid;
 	out->netns = r->netns;
 	out->image = r->image;
+	out->directory = r->directory;
 	out->caps = r->caps;
 	out->fd = r->fd;
 	out->addrlen = r->addrlen;

@@ -1,18 +1,8 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /*
- * Processes, each from its fork to its exit, with what it runs. These records have a ring of their own: a storm of forks
- * loses no attempt, and what is lost is counted by kind. The reader looks whenever it wakes, so no record wakes it.
+ * Processes, each from its fork to its exit, with what it runs.
  */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20);
-} process_ring SEC(".maps");
-
 /* Where records are put together. Tracepoints and iterators run on their CPU to the end. */
-struct walk {
-	u64 dentry, mnt;
-	u32 at, cut;
-};
 struct processes {
 	struct exec exec;
 	struct life life;
@@ -25,7 +15,7 @@ struct {
 	__type(value, struct processes);
 } process_scratch SEC(".maps");
 
-enum { MOST_NAMES = 48, NAME_ROOM = 256, PATH_ROOM = 2048, ARGS_ROOM = 4096 };
+enum { ARGS_ROOM = 4096 };
 
 static __always_inline void read_spaces(struct task_struct *task, u32 *net, u32 *pid, u32 *mnt, u32 *user)
 {
@@ -46,12 +36,6 @@ static __always_inline void read_spaces(struct task_struct *task, u32 *net, u32 
 			bpf_core_read(&space, sizeof(space), &own->numbers[level].ns);
 		*pid = PEEK(struct pid_namespace, space, ns.inum);
 	}
-}
-
-/* They are read whenever attempts are; a storm of them with no attempt among them wakes the reader. */
-static __always_inline u64 processes_wake(void)
-{
-	return bpf_ringbuf_query(&process_ring, BPF_RB_AVAIL_DATA) > (1 << 20) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline void submit_life(struct task_struct *task, u8 kind)
@@ -100,63 +84,6 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	return 0;
 }
 
-enum { WALK_ON, WALK_DONE, WALK_CUT };
-
-/*
- * One name on the way from a file up to the process's root, or to the top of the tree of mounts, or one mount. A function
- * of its own, so that the loop around it is a small one: clang lets a larger one fall through into its own head, which
- * kernels up to 6.1 refuse (check_cfg() in kernel/bpf/verifier.c); tests/test_object.py looks for that.
- */
-static __noinline int write_name(u8 *text, u32 most, struct walk *w, struct path *top)
-{
-	u64 dentry = w->dentry, mnt = w->mnt, parent = 0, name = 0;
-	u64 inside = bpf_core_field_offset(struct mount, mnt);
-	s64 size;
-	u32 at;
-
-	if (dentry == (u64)top->dentry && mnt == (u64)top->mnt)
-		return WALK_DONE;
-	bpf_core_read(&parent, sizeof(parent), &((struct vfsmount *)mnt)->mnt_root);
-	if (dentry == parent) {
-		struct mount *below = (void *)(mnt - inside);
-		u64 above = 0;
-
-		bpf_core_read(&above, sizeof(above), &below->mnt_parent);
-		if (above == (u64)below)
-			return WALK_DONE;
-		bpf_core_read(&w->dentry, sizeof(w->dentry), &below->mnt_mountpoint);
-		w->mnt = above + inside;
-		return WALK_ON;
-	}
-	bpf_core_read(&parent, sizeof(parent), &((struct dentry *)dentry)->d_parent);
-	bpf_core_read(&name, sizeof(name), &((struct dentry *)dentry)->d_name.name);
-	at = w->at; /* only now: kernels up to 6.1 forget the bound of what a call puts aside */
-	barrier_var(at);
-	if (at > most)
-		return WALK_CUT;
-	size = bpf_probe_read_kernel_str(text + at, NAME_ROOM, (void *)name);
-	if (size <= 0)
-		return WALK_CUT;
-	w->at = at + size;
-	w->dentry = parent;
-	return parent == dentry ? WALK_DONE : WALK_ON;
-}
-
-/*
- * The names on the way from a file up to the process's root, or to the top of the tree of mounts. A file that stands in
- * no directory (memfd) has one name. Where the walk is stays in a map: what is read from there is unknown to the verifier
- * in every turn alike, so that it need not follow each way that leads there (with pointers of known types it gives up).
- */
-static __always_inline void write_path(u8 *text, u32 most, struct walk *w, struct path top)
-{
-	int step = WALK_ON;
-
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < MOST_NAMES && step == WALK_ON; i++)
-		step = write_name(text, most, w, &top);
-	w->cut = step != WALK_DONE;
-}
-
 /* ctime: it changes with the content, and nobody can set it back. */
 static __always_inline u64 changed(void *inode)
 {
@@ -201,7 +128,6 @@ static __always_inline void submit_exec(struct task_struct *task, u8 kind)
 	struct task_struct *parent = WALK(task, real_parent);
 	void *mm = WALK(task, mm), *fs = WALK(task, fs), *exe, *inode;
 	struct cpu_counters *c = count();
-	struct path top;
 	u64 begin, size = 0;
 	struct processes *room;
 	struct exec *e;
@@ -230,9 +156,9 @@ static __always_inline void submit_exec(struct task_struct *task, u8 kind)
 	read_spaces(task, &e->net, &e->pidns, &e->mnt, &e->user);
 	bpf_probe_read_kernel(e->comm, sizeof(e->comm), task->comm);
 
-	top.mnt = PEEK(struct fs_struct, fs, root.mnt);
-	top.dentry = PEEK(struct fs_struct, fs, root.dentry);
-	inode = PEEK(struct dentry, (void *)top.dentry, d_inode);
+	w->top_mnt = (u64)PEEK(struct fs_struct, fs, root.mnt);
+	w->top_dentry = (u64)PEEK(struct fs_struct, fs, root.dentry);
+	inode = PEEK(struct dentry, (void *)w->top_dentry, d_inode);
 	e->root_inode = PEEK(struct inode, inode, i_ino);
 	e->root_device = PEEK(struct super_block, PEEK(struct inode, inode, i_sb), s_dev);
 
@@ -249,19 +175,12 @@ static __always_inline void submit_exec(struct task_struct *task, u8 kind)
 			e->flags |= IMAGE_EXE_DELETED;
 		if ((u64)PEEK(struct dentry, (void *)w->dentry, d_parent) == w->dentry)
 			e->flags |= IMAGE_EXE_NAMELESS;
-		write_path(e->text, PATH_ROOM - NAME_ROOM, w, top);
-		e->flags |= w->cut ? IMAGE_EXE_CUT : 0;
+		if (write_path(w, (struct names *)e->text) != WALK_DONE)
+			e->flags |= IMAGE_EXE_CUT;
 	}
-	e->exe_size = w->at;
-	w->mnt = (u64)PEEK(struct fs_struct, fs, pwd.mnt);
-	w->dentry = (u64)PEEK(struct fs_struct, fs, pwd.dentry);
-	if (deleted((void *)w->dentry))
-		e->flags |= IMAGE_CWD_DELETED;
-	write_path(e->text, 2 * PATH_ROOM - NAME_ROOM, w, top);
-	e->flags |= w->cut ? IMAGE_CWD_CUT : 0;
 	end = w->at;
-	e->cwd_size = end - e->exe_size;
-	if (end > 2 * PATH_ROOM)
+	e->exe_size = end;
+	if (end > PATH_ROOM)
 		return;
 	if (kind == RECORD_EXEC) { /* in its own context: the memory is its own */
 		begin = PEEK(struct mm_struct, mm, arg_start);

@@ -162,3 +162,17 @@ static __always_inline void submit(struct attempt *r)
 	else
 		c->lost[RECORD_ATTEMPT]++;
 }
+
+/*
+ * What tells who: processes, and where they are. It has a ring of its own: a storm of forks loses no attempt, and what is
+ * lost is counted by kind. The reader looks whenever it wakes, so no record wakes it, but a storm with no attempt among it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} process_ring SEC(".maps");
+
+static __always_inline u64 processes_wake(void)
+{
+	return bpf_ringbuf_query(&process_ring, BPF_RB_AVAIL_DATA) > (1 << 20) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}

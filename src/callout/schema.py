@@ -66,7 +66,9 @@ _FIELDS = (
     Field("process.args", "text_list", "Arguments of the process, up to 4,096 bytes; see connect.args_cut."),
     Field("process.command_line", "text", "Arguments, joined by blanks."),
     Field(
-        "process.working_directory", "text", "Current directory when the process began to run its executable."
+        "process.working_directory",
+        "text",
+        "Current directory at the time of the attempt, from the process's own root.",
     ),
     Field(
         "process.hash.sha256", "text", "Of the executable, with --hash; absent while it is being computed."

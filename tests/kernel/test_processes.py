@@ -356,3 +356,80 @@ sys.stdin.readline()
             hanging.communicate(b"\n", timeout=PATIENCE)
     assert "name" not in row["user"]
     assert row["process"]["pid"] == hanging.pid
+
+
+def test_directories_at_the_time_of_each_attempt(tmp_path: Path, port: int) -> None:
+    """One process that goes from one to the next, between attempts that come in one batch: each row has its own."""
+    (tmp_path / "b").mkdir()
+    script = f"""
+import ctypes, os, socket, threading
+def call(): socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", {port}))
+os.chdir({str(tmp_path)!r})
+call()
+os.chdir("b")
+call()
+call()
+os.rename("../b", "../renamed")
+call()
+os.rmdir("../renamed")
+call()
+os.chdir("/")
+call()
+if not os.fork():
+    call()
+    os.chdir("/usr")
+    call()
+    os._exit(0)
+os.wait()
+def alone():
+    assert not ctypes.CDLL(None).unshare(0x200)  # CLONE_FS: a directory of its own
+    os.chdir("/etc")
+    call()
+own = threading.Thread(target=alone)
+own.start()
+own.join()
+call()
+"""
+    rows, said, _ = run(tmp_path, port, [sys.executable, "-c", script])
+    b, renamed = str(tmp_path / "b"), str(tmp_path / "renamed")
+    assert [row["process"]["working_directory"] for row in rows] == [
+        *(str(tmp_path), b, b, renamed, renamed),
+        *("/", "/", "/usr", "/etc", "/"),
+    ]
+    assert "not noted" not in said
+
+
+def test_a_shell_that_changed_directory(tmp_path: Path, port: int) -> None:
+    """It connects by itself, without an exec, and is gone at once."""
+    script = f"cd {tmp_path}; exec 3<>/dev/udp/127.0.0.1/{port}; (cd /usr; exec 3<>/dev/udp/127.0.0.1/{port})"
+    rows, _, _ = run(tmp_path, port, ["bash", "-c", script])
+    assert [row["process"]["working_directory"] for row in rows] == [str(tmp_path), "/usr"]
+    assert len({row["process"]["executable"] for row in rows}) == 1
+
+
+def test_directories_are_told_from_the_own_root(tmp_path: Path, port: int) -> None:
+    """Below another root, outside of it, and on a mount that only this process sees."""
+    (tmp_path / "root/inside").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    script = f"""
+import os, socket
+def call(): socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", {port}))
+os.chdir({str(tmp_path / "outside")!r})
+assert not os.system("mount -t tmpfs own " + os.getcwd())
+call()
+os.mkdir({str(tmp_path / "outside/deep")!r})
+os.chdir({str(tmp_path / "outside/deep")!r})
+call()
+os.chroot({str(tmp_path / "root")!r})
+call()
+os.chdir("/inside")
+call()
+os.chdir("/")
+call()
+"""
+    command = ["unshare", "--mount", sys.executable, "-c", script]
+    rows, _, _ = run(tmp_path, port, command)
+    outside = str(tmp_path / "outside")
+    assert [row["process"]["working_directory"] for row in rows] == [
+        *(outside, f"{outside}/deep", f"{outside}/deep", "/inside", "/"),
+    ]

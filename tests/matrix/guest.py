@@ -29,7 +29,11 @@ OTHERS = tuple(
 )
 TOLD = (*OTHERS, str(KERNEL_TESTS / "test_why_lab.py"))
 """For the other tiers, whose evidence is less: that nothing is told wrongly because of it."""
-PROCESSES = "test_executables_without_a_name", "test_a_recording_brings_everything_back"
+PROCESSES = (
+    "test_executables_without_a_name",
+    "test_a_recording_brings_everything_back",
+    "test_directories_at_the_time_of_each_attempt",
+)
 """Of the tests of who made an attempt, which start a tracer each: between them they need all its programs."""
 WHOLE = (
     *OTHERS,

@@ -24,6 +24,7 @@ Handler: TypeAlias = Callable[[Any], None]
 
 ATTEMPT = "RECORD_ATTEMPT"
 STEP = "RECORD_STEP"
+DIRECTORY = "RECORD_DIRECTORY"
 ROOM = 8192  # attempts of one drain: 2.5 MiB
 RING = "ring"  # the one that the reader sleeps on; all others are emptied whenever it wakes, and wake it when they fill
 PACKETS = "packets"
@@ -66,6 +67,7 @@ CHANNELS = (
     Channel("RECORD_EXEC", "exec", PROCESSES, 512, "text", FORGOTTEN, (EXEC,)),
     Channel("RECORD_TASK", "exec", PROCESSES, 512, "text", FORGOTTEN, (LOOK,)),
     Channel("RECORD_EXIT", "life", PROCESSES, 4096, programs=(EXIT,)),
+    Channel(DIRECTORY, "directory", PROCESSES, 256, "text", "directories not noted", maps=("directories",)),
 )
 
 

@@ -226,8 +226,9 @@ class Columns:
     def keys(self) -> dict[str, Callable[[], Column]]:
         """What enrichers look up by.
 
-        ``process``: (start on CLOCK_BOOTTIME, pid); ``image``: the same and its number of execs; ``caps``:
-        effective capabilities, as bits; ``cgroup``: its id; ``began``: CLOCK_BOOTTIME.
+        ``process``: (start on CLOCK_BOOTTIME, pid); ``image``: the same and its number of execs; ``directory``:
+        number of the working directory; ``caps``: effective capabilities, as bits; ``cgroup``: its id;
+        ``began``: CLOCK_BOOTTIME.
         """
         r = self.r
 
@@ -240,6 +241,7 @@ class Columns:
         return {
             "process": lambda: together(PROCESS),
             "image": lambda: together(IMAGE),
+            "directory": lambda: coded(r["directory"], int),
             "caps": lambda: coded(r["caps"], int),
             "cgroup": lambda: coded(r["cgroup"], int),
             "began": lambda: Plain(self.own["began"].astype(np.int64)),

@@ -22,7 +22,7 @@ from callout._native import lib
 from callout.batch import Array, Batch
 from callout.btf import Btf, Layout
 from callout.capture import columns, conversation, privileges
-from callout.capture.channels import ATTEMPT, CHANNELS, RING, RINGS, STEP, Drain, Handler
+from callout.capture.channels import ATTEMPT, CHANNELS, DIRECTORY, RING, RINGS, STEP, Drain, Handler
 from callout.capture.constants import constants_for
 from callout.capture.kinds import Kinds, each
 from callout.capture.loading import Loaded, Loader, Map, ProgramState, check, read_object
@@ -149,6 +149,7 @@ class KernelSource:
         constants = constants_for(self.narrowing, btf.layout("narrowing"), self._hidden())
         constants["conversation"] = self._related
         constants["steps"] = STEP in self._listeners
+        constants["directories"] = DIRECTORY in self._listeners
         declared = {name: None for channel in self._channels for name in channel.maps}
         sizes = {**declared, **{name: RINGS[name] for name in rings}, RING: self._ring}
         self._load(constants, sizes)

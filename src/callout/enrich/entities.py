@@ -90,18 +90,16 @@ class Entities:
 
     def executed(self, records: Array, found: bool) -> None:
         """Takes records of execs; ``found``: of processes that were running when we looked."""
-        names = ("start", "pid", "parent_start", "ppid", "image", "exe_size", "cwd_size", "args_size")
+        names = ("start", "pid", "parent_start", "ppid", "image", "exe_size", "args_size")
         columns = [records[name].tolist() for name in names]
         octets, size, head = records.view(np.uint8).data, records.dtype.itemsize, self._reader.head
-        for i, (start, pid, parent_start, ppid, image, exe, cwd, args) in enumerate(
-            zip(*columns, strict=True)
-        ):
+        for i, (start, pid, parent_start, ppid, image, exe, args) in enumerate(zip(*columns, strict=True)):
             key = start, pid
             if key not in self._lives:
                 self._live(key, Life((parent_start, ppid), UNKNOWN, "", None))
             if found and (start, pid, image) in self._records:
                 continue  # seen running: that record has the arguments
-            record = octets[i * size : i * size + head + exe + cwd + args].tobytes()
+            record = octets[i * size : i * size + head + exe + args].tobytes()
             self._note(key, image, record, _command_line(pid, start) if found else None)
 
     def exited(self, records: Array) -> None:

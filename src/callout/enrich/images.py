@@ -51,7 +51,6 @@ class Image(NamedTuple):
     file: File | None
     args: list[str] | None
     cut: bool
-    directory: str | None
     login: int | None
     session: int | None
     terminal: tuple[int, int] | None
@@ -75,17 +74,16 @@ class Reader:
                 "itemsize": self.head,
             }
         )
-        self._exe_cut, self._cwd_cut = flags["IMAGE_EXE_CUT"], flags["IMAGE_CWD_CUT"]
+        self._exe_cut = flags["IMAGE_EXE_CUT"]
         self._deleted, self._nameless = flags["IMAGE_EXE_DELETED"], flags["IMAGE_EXE_NAMELESS"]
         self._args_cut, self._no_args = flags["IMAGE_ARGS_CUT"], flags["IMAGE_ARGS_UNREADABLE"]
-        self._gone = flags["IMAGE_CWD_DELETED"]
 
     def image(self, record: bytes, args: bytes | None = None) -> Image:
         """From the used part of a record; ``args``: arguments that it does not have itself."""
         r = np.frombuffer(record, self._heads, 1)[0]
         flags, at = int(r["flags"]), self.head
-        exe, cwd = int(r["exe_size"]), int(r["cwd_size"])
-        packed = record[at + exe + cwd :] if args is None else args
+        exe = int(r["exe_size"])
+        packed = record[at + exe :] if args is None else args
         known = args is not None or not flags & self._no_args
         found = arguments(packed) if known else None
         tty = int(r["tty"])
@@ -98,7 +96,6 @@ class Reader:
             file=File(int(r["device"]), int(r["inode"]), int(r["changed"])) if r["inode"] else None,
             args=found,
             cut=bool(flags & self._args_cut),
-            directory=path(record[at + exe : at + exe + cwd], bool(flags & self._cwd_cut)),
             login=None if login == UNSET else login,
             session=int(r["session"]) or None,
             terminal=(tty >> 20, tty & 0xFFFFF) if tty else None,

@@ -1,7 +1,8 @@
 """Who made an attempt: executable, arguments, directory, ancestors, users, session, namespaces.
 
 Rule of this file: columns only, each value once per distinct process. What ran is named by pid, start and number of
-execs, so a row tells what its process was at the time of the attempt, however short it lived.
+execs, and where it was by a number, so a row tells what its process was at the time of the attempt, however short it
+lived.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from callout.batch import Array, Batch, Coded, Column, Plain, compact, distinct
 from callout.enrich import Kernel, Options
 from callout.enrich.aside import Aside
 from callout.enrich.capabilities import names
+from callout.enrich.directories import Directories
 from callout.enrich.entities import Ancestor, Entities, Entity, Key, same
 from callout.enrich.hashes import Hashes
 from callout.enrich.images import Image, weight
@@ -48,7 +50,13 @@ class Who(NamedTuple):
 class Processes:
     """The enricher. Used by one thread."""
 
-    kinds: tuple[str, ...] = ("RECORD_FORK", "RECORD_EXEC", "RECORD_TASK", "RECORD_EXIT")
+    kinds: tuple[str, ...] = (
+        "RECORD_FORK",
+        "RECORD_EXEC",
+        "RECORD_TASK",
+        "RECORD_EXIT",
+        "RECORD_DIRECTORY",
+    )
 
     def __init__(self, options: Options) -> None:
         self._aside = Aside(HASH_PATIENCE if options.hash else PATIENCE, ANSWERS)
@@ -59,6 +67,7 @@ class Processes:
         self._look_at = 0.0
         self._threads: frozenset[int] = frozenset()
         self._entities: Entities
+        self._directories: Directories
 
     def start(self) -> None:
         """Starts the threads that read files and ask for names."""
@@ -75,6 +84,7 @@ class Processes:
     def begin(self, kernel: Kernel) -> None:
         """Notes the processes that there are."""
         self._entities = Entities(kernel.btf, kernel.look)
+        self._directories = Directories(kernel.btf)
         kernel.look()
 
     def feed(self, kind: str, records: Array) -> None:
@@ -83,6 +93,8 @@ class Processes:
             self._entities.forked(records)
         elif kind == "RECORD_EXIT":
             self._entities.exited(records)
+        elif kind == "RECORD_DIRECTORY":
+            self._directories.told(records)
         else:
             self._entities.executed(records, found=kind == "RECORD_TASK")
 
@@ -91,9 +103,10 @@ class Processes:
         keys = batch.key("image")
         assert isinstance(keys, Coded)
         found = [self._who(*key) for key in keys.values]
+        places = self._where(batch).values
         if not self._aside.idle() or any(who.image is None for who in found):
             return None
-        return found, time.monotonic() // LASTING
+        return found, places, time.monotonic() // LASTING
 
     def add(self, batch: Batch) -> None:
         """Adds its columns. Processes are looked up now."""
@@ -110,7 +123,7 @@ class Processes:
     def columns(self, batch: Batch, keys: Coded) -> dict[str, Callable[[], Column]]:
         """All columns of this enricher, as functions."""
         found = [self._who(*key) for key in keys.values]
-        c = _Makers(keys.codes, found)
+        c, directories = _Makers(keys.codes, found), self._where(batch)
 
         def image(value: Callable[[Image], Any]) -> Callable[[Who], Any]:
             return lambda who: None if who.image is None else value(who.image)
@@ -125,7 +138,7 @@ class Processes:
             "process.executable": c.text(image(lambda i: i.executable)),
             "process.args": c.text(image(lambda i: i.args)),
             "process.command_line": c.text(lambda who: who.command_line),
-            "process.working_directory": c.text(image(lambda i: i.directory)),
+            "process.working_directory": lambda: directories,
             "process.parent.name": c.text(parent(lambda i: i.name)),
             "process.parent.executable": c.text(parent(lambda i: i.executable)),
             "process.parent.command_line": c.text(parent(_line)),
@@ -155,6 +168,12 @@ class Processes:
             hashes = [self._hash(who) for who in found]
             made["process.hash.sha256"] = lambda: compact(c.codes, hashes)
         return made
+
+    def _where(self, batch: Batch) -> Coded:
+        """Working directories."""
+        keys = batch.key("directory")
+        assert isinstance(keys, Coded)
+        return compact(keys.codes, [self._directories.path(number) for number in keys.values])
 
     # --- who
 
@@ -227,6 +246,7 @@ class Processes:
         """What is kept."""
         return [
             *self._entities.memory(),
+            self._directories.memory(),
             self._known.table("who made attempts"),
             *self._users.memory(),
             *(self._hashes.memory() if self._hashes else ()),
