@@ -5,22 +5,32 @@
  */
 
 /*
- * What tells a directory from others, for as long as it stays what it is: memory of one that is gone is used again, and
- * directories are renamed, so the names above it count. Where a mount point was renamed, it has its old path for a while.
+ * Numbers, by a hash of what tells a directory from others: its address, that of its mount, and those of the root, from
+ * where its path is told; and, as memory is used again and directories are renamed, its name and those above it. Where a
+ * mount point was renamed, it has its old path for a while.
  */
-struct directory_key {
-	u64 dentry, mnt;
-	u64 top_dentry, top_mnt; /* from where its path is told */
-	u64 names;
-};
-enum { MOST_ABOVE = 12 };
-
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 2048);
-	__type(key, struct directory_key);
+	__type(key, u64);
 	__type(value, u32);
 } directories SEC(".maps");
+
+enum { MOST_ABOVE = 12 };
+#define MIX(hash, value) ({ u64 mixed_ = ((hash) ^ (value)) * 0x9e3779b97f4a7c15ULL; mixed_ ^ mixed_ >> 32; })
+
+/*
+ * The last one that a CPU asked for: who calls in a loop is told at half the cost. Programs that are not tracepoints may be
+ * preempted by others, so an entry is believed only if both of its members were written for the same one.
+ */
+struct last_directory { u64 key, check; };
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct last_directory);
+} last_directories SEC(".maps");
+#define CHECK(key, number) ((key) ^ (number) ^ (u64)(number) << 32)
 
 static u32 directories_told;
 
@@ -40,12 +50,12 @@ __attribute__((noinline)) int fill_directory(struct directory *told, struct walk
 __attribute__((noinline)) int directory_of_current(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct directory_key key = {};
-	struct cpu_counters *c;
+	struct last_directory *last;
+	u32 *known, number, zero = 0;
+	u64 key = 0, dentry, parent;
 	struct directory *told;
-	struct walk w = {};
-	u32 *known, number;
-	u64 dentry, parent;
+	struct cpu_counters *c;
+	struct walk w;
 	void *fs;
 
 	if (!narrow.directories || task->flags & PF_KTHREAD)
@@ -53,22 +63,33 @@ __attribute__((noinline)) int directory_of_current(void)
 	fs = WALK(task, fs);
 	if (!fs)
 		return 0;
-	key.dentry = w.dentry = (u64)PEEK(struct fs_struct, fs, pwd.dentry);
-	key.mnt = w.mnt = (u64)PEEK(struct fs_struct, fs, pwd.mnt);
-	key.top_dentry = w.top_dentry = (u64)PEEK(struct fs_struct, fs, root.dentry);
-	key.top_mnt = w.top_mnt = (u64)PEEK(struct fs_struct, fs, root.mnt);
-	dentry = w.dentry;
+	w.dentry = dentry = NUMBER(PEEK(struct fs_struct, fs, pwd.dentry));
+	w.mnt = NUMBER(PEEK(struct fs_struct, fs, pwd.mnt));
+	w.top_dentry = NUMBER(PEEK(struct fs_struct, fs, root.dentry));
+	w.top_mnt = NUMBER(PEEK(struct fs_struct, fs, root.mnt));
+	w.at = w.spare = 0;
+	key = MIX(MIX(MIX(MIX(key, w.dentry), w.mnt), w.top_dentry), w.top_mnt);
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < MOST_ABOVE; i++) {
 		parent = (u64)PEEK(struct dentry, (void *)dentry, d_parent);
 		if (parent == dentry)
 			break;
-		key.names = (key.names ^ PEEK(struct dentry, (void *)dentry, d_name.hash_len)) * 0x9e3779b97f4a7c15ULL;
+		key = MIX(key, PEEK(struct dentry, (void *)dentry, d_name.hash_len));
 		dentry = parent;
 	}
+	last = bpf_map_lookup_elem(&last_directories, &zero);
+	if (!last)
+		return 0;
+	number = last->check ^ key;
+	if (last->key == key && last->check == CHECK(key, number))
+		return number;
 	known = bpf_map_lookup_elem(&directories, &key);
-	if (known)
-		return *known;
+	if (known) {
+		number = *known;
+		last->key = key;
+		last->check = CHECK(key, number);
+		return number;
+	}
 	c = count();
 	if (!c)
 		return 0;

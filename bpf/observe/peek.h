@@ -37,3 +37,13 @@ extern void *bpf_rdonly_cast(const void *pointer, u32 type) __ksym __weak;
 	else                                                                             \
 		to_ = from_->member;                                                     \
 	to_; })
+
+/*
+ * An address as a number. What the verifier knows to be a pointer may not be counted with, but two pointers may be
+ * subtracted; one of them is 0 here.
+ */
+#define NUMBER(pointer) ({                                                               \
+	u64 number_ = (u64)(pointer);                                                    \
+	if (CAN_CAST)                                                                    \
+		number_ -= (u64)CAST(struct task_struct, NULL);                          \
+	number_; })

@@ -74,7 +74,7 @@ def exact(rows: list[dict[str, Any]], place: bytes, group: bytes) -> None:
             row["process.args"] if isinstance(row["process.args"], list) else json.loads(row["process.args"])
         )
         assert text_to_bytes(row["process.name"]) == NAME
-        assert text_to_bytes(row["process.working_directory"]) == os.getcwdb()
+        assert text_to_bytes(row["process.working_directory"]) == place
         assert [text_to_bytes(text) for text in args[3:]] == [place, group, NAME, LATIN, b""]
         assert text_to_bytes(row["process.command_line"]).endswith(
             b" ".join([place, group, NAME, LATIN, b""])
