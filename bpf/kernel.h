@@ -355,13 +355,17 @@ struct kernfs_node {
 	const char *name;
 } __kernel;
 struct cgroup_root { int hierarchy_id; } __kernel;
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+} __kernel;
 struct cgroup {
+	struct cgroup_subsys_state self;
 	int level;
 	struct kernfs_node *kn;
 	struct cgroup_root *root;
 	struct cgroup_bpf bpf;
 } __kernel;
-struct cgroup_subsys_state { struct cgroup *cgroup; } __kernel;
 struct css_set {
 	struct cgroup_subsys_state *subsys[1];
 	struct cgroup *dfl_cgrp;

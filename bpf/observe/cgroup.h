@@ -1,12 +1,28 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /* Which cgroup a task is in, and what a new cgroup is called. */
 
-/* Ids of containers have 64 digits, and every runtime puts them into the name of the cgroup; units are not called so. */
-static __noinline int named_as_container(struct kernfs_node *kn)
+enum { MOST_NESTED = 12 };
+
+/*
+ * Whether a cgroup, or one above it, is a container's: ids of containers have 64 digits, and every runtime puts them into
+ * the name of the cgroup; units are not called so. `state`: address of the state of a controller in it. Not static: the
+ * verifier goes through it once, instead of once for each call.
+ */
+__attribute__((noinline)) int in_container(u64 state)
 {
+	void *css = (void *)state;
 	char name[66];
 
-	return bpf_probe_read_kernel_str(name, sizeof(name), PEEK(struct kernfs_node, kn, name)) > 64;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < MOST_NESTED && css; i++) {
+		struct cgroup *cgroup = PEEK(struct cgroup_subsys_state, css, cgroup);
+		struct kernfs_node *kn = PEEK(struct cgroup, cgroup, kn);
+
+		if (bpf_probe_read_kernel_str(name, sizeof(name), PEEK(struct kernfs_node, kn, name)) > 64)
+			return 1;
+		css = PEEK(struct cgroup_subsys_state, css, parent);
+	}
+	return 0;
 }
 
 /*
@@ -15,20 +31,20 @@ static __noinline int named_as_container(struct kernfs_node *kn)
  */
 static __always_inline u64 cgroup_of(struct task_struct *task)
 {
-	struct cgroup *cgroup = WALK(WALK(task, cgroups), dfl_cgrp);
-	struct cgroup_subsys_state *css = NULL;
+	struct cgroup *cgroup = WALK(WALK(task, cgroups), dfl_cgrp), *old;
+	u64 css = 0, own = 0;
 
 	if (narrow.v1) {
 		bpf_probe_read_kernel(&css, sizeof(css),
 				      (void *)&WALK(task, cgroups)->subsys + (narrow.v1 - 1) * sizeof(void *));
 		if (css) {
-			struct cgroup *old = PEEK(struct cgroup_subsys_state, css, cgroup);
-
-			struct kernfs_node *kn = PEEK(struct cgroup, old, kn);
-
-			if (PEEK(struct cgroup, old, level) > 0 &&
-			    (!cgroup->level || (named_as_container(kn) && !named_as_container(cgroup->kn))))
-				return CGROUP_V1 | PEEK(struct kernfs_node, kn, id);
+			old = PEEK(struct cgroup_subsys_state, (void *)css, cgroup);
+			if (PEEK(struct cgroup, old, level) > 0) {
+				bpf_core_read(&own, sizeof(own), &WALK(task, cgroups)->dfl_cgrp);
+				own += bpf_core_field_offset(struct cgroup, self);
+				if (!cgroup->level || (in_container(css) && !in_container(own)))
+					return CGROUP_V1 | PEEK(struct kernfs_node, PEEK(struct cgroup, old, kn), id);
+			}
 		}
 	}
 	return WALK(cgroup, kn)->id;

@@ -24,6 +24,7 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", 9))
 OWN = f"callout{os.getpid()}"  # in the names of all that is made here
 UNIT = f"{OWN}-web.service"
 ID = "c0" * 32
+OTHER = "0c" * 32
 
 
 def mounted() -> Path:
@@ -166,3 +167,26 @@ def test_a_unit_of_cgroup_v2_beside_a_container_of_v1(tmp_path: Path) -> None:
     told = {row["process"]["pid"]: row for row in rows}
     assert told[actor.pid]["container"]["id"] == ID
     assert told[plain]["service"]["name"] == UNIT
+
+
+def test_a_cgroup_that_a_container_of_v1_made_for_itself(tmp_path: Path) -> None:
+    """As a systemd in it does: the container is above, and no less telling than the unit of its runtime's daemon."""
+    with (
+        groups(first(), f"docker/{ID}/init.scope/a") as (inner,),
+        groups(mounted(), f"{OWN}.slice/{UNIT}", f"{OWN}.slice/docker-{OTHER}.scope/b/c") as (unit, nested),
+        traced(tmp_path, "-o", "ndjson", "--container", ID[:12]) as narrowed,
+    ):
+        (tmp_path / "ready").unlink()
+        with traced(tmp_path, "-o", "ndjson", "destination.port = 9") as tracer:
+            beside, below = python(CALL), python(CALL)
+            for actor, place in ((beside, unit), (below, nested)):
+                for group in (inner, place):
+                    (group / "cgroup.procs").write_text(str(actor.pid))
+                assert go(actor) == 0
+            everything, _ = finish(tracer)
+        rows, _ = finish(narrowed)
+    assert pids(rows) == [beside.pid]
+    told = {row["process"]["pid"]: row for row in everything}
+    assert told[beside.pid]["container"]["id"] == ID
+    assert told[beside.pid]["connect"]["cgroup"] == f"/docker/{ID}/init.scope/a"
+    assert told[below.pid]["container"]["id"] == OTHER, "where both tell one, it is that of v2"
