@@ -25,7 +25,7 @@ from callout.capture.tiers import TIERS
 KERNEL_TESTS = Path(__file__).parents[1] / "kernel"
 OTHERS = tuple(
     str(KERNEL_TESTS / name)
-    for name in ("test_loads.py", "test_scenarios.py", "test_rows.py", "test_many.py")
+    for name in ("test_loads.py", "test_scenarios.py", "test_rows.py", "test_many.py", "test_overlooked.py")
 )
 TOLD = (*OTHERS, str(KERNEL_TESTS / "test_why_lab.py"))
 """For the other tiers, whose evidence is less: that nothing is told wrongly because of it."""
