@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pyarrow.ipc
 import pytest
 
 from callout.batch import Batch, Coded, Plain
+from callout.cli.output import POOL
 from callout.columnar import arrow_schema, from_table
 from callout.sinks import Target
 from callout.sinks.arrow import ArrowSink
@@ -115,3 +118,26 @@ def test_a_reader_that_has_gone() -> None:
     sink = ArrowSink(Target(Gone()))  # type: ignore[arg-type]
     with pytest.raises(BrokenPipeError):
         sink.write(batch(*["p"] * COUNT))
+
+
+def test_the_allocator_is_chosen_where_nobody_has() -> None:
+    code = (
+        "import os, sys\n"
+        "from callout.cli.output import POOL, sparing\n"
+        "chosen = os.environ.get(POOL)\n"
+        "with sparing():\n"
+        "    import pyarrow\n"
+        "assert os.environ.get(POOL) == chosen, os.environ\n"
+        "with sparing():\n"
+        "    assert os.environ.get(POOL) == chosen, 'it is too late'\n"
+        "print(pyarrow.default_memory_pool().backend_name)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != POOL}
+
+    def allocator(**chosen: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code], env=environment | chosen, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert allocator() == "system"
+    assert allocator(**{POOL: "mimalloc"}) == "mimalloc"

@@ -12,15 +12,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from callout._native import ffi, lib
 
 if TYPE_CHECKING:
     import polars
     import pyarrow
+    from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[Any]
+Array: TypeAlias = "NDArray[Any]"  # a text: numpy.typing takes as long to import as half of NumPy
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ Rule of this file: a narrowing in, the bytes of ``struct narrowing`` (``bpf/reco
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable
 from typing import Any
 
@@ -58,7 +57,7 @@ def constants_for(narrowing: Narrowing, layout: Layout, hidden: Iterable[int] = 
     row["uring"] = lib.co_has_tracepoint(b"io_uring_complete") and any(
         lib.co_has_tracepoint(name) for name in (b"io_uring_submit_req", b"io_uring_submit_sqe")
     )
-    row["id_base"] = secrets.randbits(12) << 41
+    row["id_base"] = int.from_bytes(os.urandom(2)) % 4096 << 41
     return value
 
 

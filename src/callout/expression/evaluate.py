@@ -11,17 +11,19 @@ import base64
 import operator as bits
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from callout.batch import Coded, Plain, compact, distinct
 from callout.expression.aliases import COMPUTED
 from callout.expression.operators import ORDER, Test, address, either_of, predicate
 from callout.expression.tree import And, Argument, Call, Compare, Exists, Field, Node, Not, Operand
 
-Mask: TypeAlias = NDArray[np.bool_]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Mask: TypeAlias = "NDArray[np.bool_]"
 Column: TypeAlias = Plain | Coded
 
 _NUMERIC = frozenset({"int", "time", "bool"})

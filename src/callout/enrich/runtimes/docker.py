@@ -7,7 +7,6 @@ mean the newest that the daemon has, in both.
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping
@@ -36,32 +35,16 @@ OWN = {
 EVENTS = {"type": ["container"], "event": ["create", "start", "rename", "init"]}
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP to a Unix socket."""
-
-    def __init__(self, path: str, timeout: float | None) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connects to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(self._path)
-        except OSError:
-            self.sock.close()
-            raise
-
-
 def ask(path: str, request: str) -> Any:
     """The JSON answer; None where the daemon says 404. Raises OSError, Unanswered."""
-    connection = UnixConnection(path, PATIENCE)
+    from callout.enrich.runtimes.unix_http import Connection, Failure
+
+    connection = Connection(path, PATIENCE)
     try:
         connection.request("GET", request)
         answer = connection.getresponse()
         data = answer.read(MOST + 1)
-    except http.client.HTTPException as error:
+    except Failure as error:
         raise Unanswered(f"{path}: {error!r}") from error
     finally:
         connection.close()
@@ -130,8 +113,11 @@ class Events:
     """The stream of events, from now on. Iterating waits; ``close``, from another thread, ends it."""
 
     def __init__(self, path: str, runtime: str) -> None:
+        from callout.enrich.runtimes.unix_http import Connection, Failure
+
         self.runtime = runtime
-        self._connection = UnixConnection(path, PATIENCE)
+        self._failures = (OSError, ValueError, Failure)
+        self._connection = Connection(path, PATIENCE)
         try:
             self._connection.request("GET", f"/events?filters={quote(json.dumps(EVENTS))}")
             self._sock = self._connection.sock
@@ -139,7 +125,7 @@ class Events:
             if self._answer.status != 200:
                 raise Unanswered(f"{path}: HTTP {self._answer.status} for events")
             self._sock.settimeout(None)
-        except http.client.HTTPException as error:
+        except Failure as error:
             self._connection.close()
             raise Unanswered(f"{path}: {error!r}") from error
         except (OSError, Unanswered):
@@ -155,7 +141,7 @@ class Events:
     def _line(self) -> bytes:
         try:
             return self._answer.readline(LONGEST)
-        except (OSError, ValueError, http.client.HTTPException):
+        except self._failures:
             return b""  # closed here or there
 
     def close(self) -> None:
