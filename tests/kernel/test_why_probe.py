@@ -10,12 +10,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import callout
+from callout.errors import NotPermittedError
+from callout.host import root
 from callout.lab import router
 
 from .watch import CALLOUT, PATIENCE
@@ -252,6 +255,76 @@ def test_socket_files(tmp_path: Path) -> None:
         server.listen()
         status, found = probed(f"unix:{tmp_path}/s")
         assert (status, found["attempts"][0]["why"]["cause"]) == (0, None)
+
+
+INSIDE = """
+import os, socket, sys
+place, root, uid = sys.argv[1:]
+assert not os.system(f"mount -t tmpfs own {place}/in")
+os.makedirs(f"{place}/in/deep")
+os.symlink("/in/deep" if root else f"{place}/in/deep", f"{place}/in/link")
+server = socket.socket(socket.AF_UNIX)
+os.chdir(f"{place}/in/deep")
+server.bind("s")
+os.chmod("s", 0o600)
+server.listen()
+if root:
+    os.chroot(place)
+os.setresuid(int(uid), int(uid), int(uid))
+print("yes", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def inside(place: Path, apart: bool = False, uid: int = 0) -> Iterator[int]:
+    """A process with a mount of its own over ``place``/in, where it listens; ``apart``: ``place`` is its root."""
+    words = [str(place), "yes" if apart else "", str(uid)]
+    command = ["unshare", "--mount", sys.executable, "-c", INSIDE, *words]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "yes\n"
+            yield process.pid
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_socket_file_is_called_as_the_process_sees_it(tmp_path: Path, apart: bool) -> None:
+    """In its mount namespace another socket has the path; by absolute links, relative names, and its own root."""
+    (tmp_path / "in").mkdir()
+    place = "" if apart else str(tmp_path)
+    with socket.socket(socket.AF_UNIX) as ours, inside(tmp_path, apart) as pid:
+        os.mkdir(tmp_path / "in/deep")
+        ours.bind(f"{tmp_path}/in/deep/s")  # nobody listens here
+        status, found = probed(f"unix:{tmp_path}/in/deep/s")
+        assert (status, found["attempts"][0]["why"]["cause"]) == (1, "unix_no_listener")
+        for path in (f"{place}/in/deep/s", f"{place}/in/link/s", "./s"):
+            status, found = probed(f"unix:{path}", "-p", str(pid))
+            (attempt,) = found["attempts"]
+            assert (status, attempt["why"]["cause"]) == (0, None), path
+            assert f"python[{pid}] listens on it" in str(attempt).replace("python3", "python"), path
+        status, found = probed(f"unix:{place}/in/none", "-p", str(pid))
+        assert (status, found["attempts"][0]["why"]["cause"]) == (1, "unix_no_path")
+
+
+def test_what_the_process_may_not_call(tmp_path: Path) -> None:
+    """We may, as root; whose probe it is has no permission, and that is told."""
+    for parent in (tmp_path, *tmp_path.parents[:-2]):
+        parent.chmod(0o755)
+    (tmp_path / "in").mkdir()
+    with inside(tmp_path, uid=65534) as pid:
+        status, found = probed(f"unix:{tmp_path}/in/deep/s", "-p", str(pid))
+    assert status == 0
+    assert "no permission for user 65534" in str(found["attempts"][0])
+
+
+def test_files_of_a_process_that_is_gone() -> None:
+    with subprocess.Popen(["true"]) as process:
+        pass
+    with pytest.raises(NotPermittedError, match=f"files of process {process.pid} cannot be reached"):
+        root.inside(process.pid, "/run/s", os.getpid)
 
 
 @pytest.mark.parametrize(

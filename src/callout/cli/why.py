@@ -75,7 +75,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "-p",
         "--netns",
         metavar="PID",
-        help="with --probe: from the network namespace of this process (or the one at this path), with its policies",
+        help="with --probe: from the network namespace of this process (or the one at this path), with its policies, "
+        "its files for names, and a socket file as it sees it",
     )
     parser.add_argument(
         "-o",

@@ -41,12 +41,16 @@ def looks(row: Row, path: str | None = None) -> tuple[Look, ...]:
 def diagnose(row: Row, pid: int | None = None) -> tuple[Look, ...]:
     """All layers for an attempt that was just made from this thread's network namespace, whatever its cause.
 
-    ``pid``: another process, whose policies are told, too.
+    ``pid``: another process, whose policies are told, too, and whose files are looked at.
     """
-    found = list(gathered(row, LAYERS if row.get("connect.family") != "AF_UNIX" else (file,)))
+    other = None if pid is None else dict(row) | paths.caller(pid) | {"connect.evidence": None}
+    if row.get("connect.family") == "AF_UNIX":
+        found = list(gathered(other or row, (file,)))
+    else:
+        found = list(gathered(row, LAYERS))
     found += gathered(row, (deniers,))
-    if pid is not None:
-        found += gathered(dict(row) | {"process.pid": pid, "connect.evidence": None}, (deniers,))
+    if other is not None:
+        found += gathered(other, (deniers,))
     return tuple(found)
 
 
@@ -344,7 +348,7 @@ def file(row: Row) -> Iterator[Look]:
             "stat",
         )
     for one in sockets.unix_listeners():
-        if one.name == name:
+        if one.is_at(name, found.file if found else None):
             who = sockets.owner(one.inode) or "somebody"
             text = f"{who} listens on it ({one.kind}), {one.queued} of {one.backlog + 1} wait to be accepted"
             yield Look("queue", "adds", text, "sock_diag")

@@ -46,13 +46,23 @@ class Listener:
 
 @dataclass(frozen=True)
 class UnixListener:
-    """A listening Unix socket."""
+    """A listening Unix socket. ``file``: device and the lower half of the inode number of what it is bound to."""
 
     name: str
     kind: str
     queued: int
     backlog: int
     inode: int
+    file: tuple[int, int] | None = None
+
+    def is_at(self, name: str, file: tuple[int, int] | None) -> bool:
+        """Whether it is what is called there. ``file``: what stands there, where that is known.
+
+        A name alone is not enough, as others may have other files; nor is the device, which overlays tell otherwise.
+        """
+        if file is None or self.file is None:
+            return self.name == name
+        return self.file[1] == file[1] & 0xFFFFFFFF and (self.name == name or self.file[0] == file[0])
 
 
 def listeners(port: int) -> list[Listener]:
@@ -90,10 +100,12 @@ def unix_listeners() -> list[UnixListener]:
             name = message.get_attr("UNIX_DIAG_NAME")
             queue = message.get_attr("UNIX_DIAG_RQLEN") or {}
             if name:
-                shown = name if message.get_attr("UNIX_DIAG_VFS") else f"@{name}"
+                place = message.get_attr("UNIX_DIAG_VFS")
+                shown = name if place else f"@{name}"
+                file = (place["udiag_vfs_dev"], place["udiag_vfs_ino"]) if place else None
                 kind = UNIX_TYPES.get(message["udiag_type"], "?")
                 waiting, most = queue.get("udiag_rqueue", 0), queue.get("udiag_wqueue", 0)
-                found.append(UnixListener(shown, kind, waiting, most, message["udiag_ino"]))
+                found.append(UnixListener(shown, kind, waiting, most, message["udiag_ino"], file))
     return found
 
 

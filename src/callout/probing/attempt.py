@@ -7,6 +7,7 @@ queue (IP_RECVERR: ip(7); on TCP sockets under way since Linux 5.9, net/ipv4/tcp
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import struct
@@ -73,7 +74,7 @@ def attempt_tcp(ip: str, port: int, patience: float) -> Result:
 def attempt_unix(path: str) -> Result:
     """One attempt on a Unix socket: as a stream, and where that is the wrong type as the other ones."""
     name = "\0" + path[1:] if path.startswith("@") else path
-    result = Result("", 0, "unix", path=path, family="AF_UNIX", addrlen=len(name.encode()) + 3)
+    result = Result("", 0, "unix", path=path, family="AF_UNIX", addrlen=len(os.fsencode(name)) + 3)
     for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_UNIX, kind) as caller:
             caller.setblocking(False)

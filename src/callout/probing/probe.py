@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from callout.errors import CalloutError, NotPermittedError
-from callout.host import diagnose, netns, patience_of
+from callout.host import diagnose, netns, patience_of, root
 from callout.host.firewall import Firewall, read_firewall
 from callout.narrowing import Narrowing
 from callout.probing import attempt, conclude, names
@@ -78,7 +78,8 @@ def probe(
 
     with tracing(found) as source:
         if path is not None:
-            found.reaches.append(reach(lambda: attempt.attempt_unix(path), source, within, space, pid))
+            made = reach(as_seen(path, pid), source, within, space, pid)
+            found.reaches.append(made)
             return found
         assert host is not None
         assert port is not None
@@ -89,6 +90,15 @@ def probe(
             if made.established:
                 break
     return found
+
+
+def as_seen(path: str, pid: int | None) -> Callable[[], attempt.Result]:
+    """An attempt on a socket file, where a process has its files."""
+
+    def make() -> attempt.Result:
+        return attempt.attempt_unix(path)
+
+    return make if pid is None else lambda: root.inside(pid, path, make)
 
 
 @contextmanager
