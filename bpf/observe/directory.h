@@ -16,7 +16,13 @@ struct {
 	__type(value, u32);
 } directories SEC(".maps");
 
-enum { MOST_ABOVE = 12 };
+/* One of its own: whoever goes from directory to directory fills it, and shall not push out who is who. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} directory_ring SEC(".maps");
+
+enum { MOST_ABOVE = 12, MANY_DIRECTORIES = 1 << 17 };
 #define MIX(hash, value) ({ u64 mixed_ = ((hash) ^ (value)) * 0x9e3779b97f4a7c15ULL; mixed_ ^ mixed_ >> 32; })
 
 /*
@@ -93,7 +99,7 @@ __attribute__((noinline)) int directory_of_current(void)
 	c = count();
 	if (!c)
 		return 0;
-	told = bpf_ringbuf_reserve(&process_ring, sizeof(*told), 0);
+	told = bpf_ringbuf_reserve(&directory_ring, sizeof(*told), 0);
 	if (!told) {
 		c->lost[RECORD_DIRECTORY]++;
 		return 0;
@@ -102,7 +108,8 @@ __attribute__((noinline)) int directory_of_current(void)
 	told->number = number;
 	told->lost = c->lost[RECORD_DIRECTORY];
 	fill_directory(told, &w);
-	bpf_ringbuf_submit(told, processes_wake());
+	bpf_ringbuf_submit(told, bpf_ringbuf_query(&directory_ring, BPF_RB_AVAIL_DATA) > MANY_DIRECTORIES
+					 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 	/* only now: whoever finds the number there may hand in its record before this goes on */
 	bpf_map_update_elem(&directories, &key, &number, BPF_ANY);
 	return number;

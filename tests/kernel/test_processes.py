@@ -433,3 +433,27 @@ call()
     assert [row["process"]["working_directory"] for row in rows] == [
         *(outside, f"{outside}/deep", f"{outside}/deep", "/inside", "/"),
     ]
+
+
+def test_very_many_directories(tmp_path: Path, port: int) -> None:
+    """More than are remembered, faster than they are read: what was not told is absent, and said; none is wrong."""
+    script = f"""
+import os, socket
+caller = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for number in range(3000):
+    os.mkdir(str(number))
+    os.chdir(str(number))
+    caller.connect(("127.0.0.1", {port}))
+    os.chdir("..")
+    if number % 2:
+        os.rmdir(str(number))  # its memory is used again
+caller.connect(("127.0.0.1", {port}))
+"""
+    (tmp_path / "many").mkdir()
+    rows, said, _ = run(tmp_path, port, ["env", f"--chdir={tmp_path / 'many'}", sys.executable, "-c", script])
+    expected = [f"{tmp_path / 'many'}/{number}" for number in range(3000)] + [str(tmp_path / "many")]
+    told = [row["process"].get("working_directory") for row in rows]
+    assert len(told) == len(expected)
+    assert all(one in (None, right) for one, right in zip(told, expected, strict=True))
+    assert (None in told) == ("directories not noted" in said)
+    assert "processes not noted" not in said

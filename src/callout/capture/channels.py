@@ -30,9 +30,11 @@ RING = "ring"  # the one that the reader sleeps on; all others are emptied whene
 PACKETS = "packets"
 NEW_CGROUPS = "cgroup_ring"
 PROCESSES = "process_ring"
+DIRECTORIES = "directory_ring"
 RINGS = {  # bytes, where a kind that comes through it is wanted
     RING: 16 << 20,
     PROCESSES: 2 << 20,
+    DIRECTORIES: 1 << 20,
     PACKETS: 2 << 20,
     NEW_CGROUPS: 256 << 10,
 }
@@ -67,7 +69,7 @@ CHANNELS = (
     Channel("RECORD_EXEC", "exec", PROCESSES, 512, "text", FORGOTTEN, (EXEC,)),
     Channel("RECORD_TASK", "exec", PROCESSES, 512, "text", FORGOTTEN, (LOOK,)),
     Channel("RECORD_EXIT", "life", PROCESSES, 4096, programs=(EXIT,)),
-    Channel(DIRECTORY, "directory", PROCESSES, 256, "text", "directories not noted", maps=("directories",)),
+    Channel(DIRECTORY, "directory", DIRECTORIES, 256, "text", "directories not noted", maps=("directories",)),
 )
 
 
