@@ -179,7 +179,7 @@ def test_programs_and_tiers_name_each_other(data: bytes) -> None:
     everything = list(
         chain(
             tiers.SOCKET_PROGRAMS,
-            [tiers.LEFTOVER],
+            [tiers.LEFTOVER, tiers.OVERLOOKED],
             tiers.PROCESSES,
             tiers.CONVERSATION,
             tiers.CGROUPS,

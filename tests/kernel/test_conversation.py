@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from callout.capture.kernel import KernelSource
-from callout.capture.tiers import CONVERSATION, LEFTOVER, SOCKET_PROGRAMS
+from callout.capture.tiers import CONVERSATION, LEFTOVER, OVERLOOKED, SOCKET_PROGRAMS
 from callout.narrowing import Narrowing
 
 from .watch import Watch, watch
@@ -356,7 +356,7 @@ def test_nothing_of_it_is_loaded_when_off() -> None:
         assert source._loaded
         names = {program.name for program in source._loaded.programs}
         ours = {program.name for program in CONVERSATION}
-        known = (*SOCKET_PROGRAMS, *source.tier.evidence, *source.tier.programs, LEFTOVER)
+        known = (*SOCKET_PROGRAMS, *source.tier.evidence, *source.tier.programs, LEFTOVER, OVERLOOKED)
         assert names <= {program.name for program in known}
         assert not names & ours
         assert programs() - held == len(names)
