@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from callout.errors import NotPermittedError
+from callout.host.elsewhere import elsewhere
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 OWN = "/proc/thread-self/ns/net"
@@ -59,22 +59,7 @@ def inside(path: str, work: Callable[[], T]) -> T:
     """
     if inode(path) == inode(OWN):
         return work()
-    result: list[T] = []
-    failure: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            enter(path)
-            result.append(work())
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=body, name="callout-netns")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
+    return elsewhere("callout-netns", lambda: enter(path), work)
 
 
 def enter(path: str) -> None:

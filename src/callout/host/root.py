@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TypeVar
 
 from callout.errors import NotPermittedError
+from callout.host.elsewhere import elsewhere
 
 CLONE_FS, CLONE_NEWNS = 0x00000200, 0x00020000  # linux/sched.h
 T = TypeVar("T")
@@ -36,27 +36,11 @@ def inside(pid: int, path: str, work: Callable[[], T]) -> T:
 
     Raises NotPermittedError where we may not go there, or the process is gone.
     """
-    result: list[T] = []
-    failure: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            enter(pid)
-            result.append(work())
-        except BaseException as error:
-            failure.append(error)
-
     try:
-        if same(pid, path):
-            return work()
+        ours = same(pid, path)
     except OSError as error:
         raise refused(pid, error.strerror) from error
-    thread = threading.Thread(target=body, name="callout-root")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
+    return work() if ours else elsewhere("callout-root", lambda: enter(pid), work)
 
 
 def refused(pid: int, reason: str | None) -> NotPermittedError:
