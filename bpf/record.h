@@ -395,7 +395,10 @@ struct directory {
 	u8 text[2048] DOC("names of the path from the last to the first, each ended by NUL");
 };
 
-/* Counters of one CPU. Attempts entered = submitted + withheld + lost + still under way. */
+/*
+ * Counters of one CPU. Attempts: entered - joined = submitted + withheld + lost + orphaned + still under way, less those
+ * that a search hands out (what_was_overlooked), which user space counts.
+ */
 struct cpu_counters {
 	u64 entered DOC("attempts seen at entry, after narrowing");
 	u64 submitted DOC("final records handed to the ring");

@@ -84,11 +84,15 @@ static __always_inline void attempt_returned(struct under_way *u, struct task_st
 		mark(&f->record, FLAG_RETURNED | (r->flags & FLAG_RESTARTED));
 		if (r->protocol == IPPROTO_MPTCP)
 			compare_ends(&f->record, task, (void *)u->sk);
-		if (ret == 0 && !(f->record.flags & FLAG_SETTLED) && tell_by_socket(&f->record, (void *)u->sk, true)) {
-			parts = FLAG_SETTLED;
-			overlooked();
-		} else if (r->protocol != IPPROTO_MPTCP && ret == 0 && !(f->record.flags & FLAG_SETTLED))
-			mark(&f->record, FLAG_FASTOPEN | FLAG_DEFERRED); /* deferred until data is sent: nothing else returns 0 in SYN_SENT */
+		if (ret == 0 && !(f->record.flags & FLAG_SETTLED)) {
+			if (tell_by_socket(&f->record, (void *)u->sk, true)) {
+				parts = FLAG_SETTLED;
+				overlooked();
+			} else if (r->protocol != IPPROTO_MPTCP) {
+				/* deferred until data is sent: nothing else returns 0 in SYN_SENT */
+				mark(&f->record, FLAG_FASTOPEN | FLAG_DEFERRED);
+			}
+		}
 		if (!still_under_way(ret) && !(f->record.flags & FLAG_SETTLED)) {
 			f->record.ended = bpf_ktime_get_boot_ns();
 		} else {

@@ -31,10 +31,9 @@ static __always_inline long take_off(u64 key, const struct attempt *r, const voi
 			return -EEXIST;
 		old->record.phase = PHASE_PENDING;
 		submit(&old->record);
-		if (c) {
+		if (c)
 			c->submitted++; /* its only record */
-			c->overlooked++;
-		}
+		overlooked();
 	}
 	return bpf_map_update_elem(&flights, &key, flight, BPF_ANY);
 }

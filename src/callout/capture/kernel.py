@@ -115,10 +115,8 @@ class KernelSource:
         self.tier: Tier | None = None
         self.states: list[ProgramState] = []
         self._loaded: Loaded | None = None
-        self._search_at, self._pause = (
-            0.0,
-            SEARCH,
-        )  # time.monotonic() of the next search, and what is between two
+        self._search_at = 0.0  # time.monotonic() of the next search for what was overlooked
+        self._pause = SEARCH  # seconds from one to the next
         self._found: list[Array] = []  # what it gave, for the next batch
         self._counted = 0  # how many that were in all
 
