@@ -145,6 +145,13 @@ def test_add_and_missing_column() -> None:
         batch.column("no.such")
 
 
+def test_no_rows_of_kinds() -> None:
+    few = Batch(1, {"host.name": lambda: Coded(np.zeros(1, np.int32), ["here"])})
+    batch = Batch(2, {}, few=few, codes=np.zeros(2, np.intp))
+    assert list(batch.select(np.zeros(2, bool)).rows()) == []
+    assert list(batch.select(np.array([False, True])).rows()) == [{"host.name": "here"}]
+
+
 def test_select_by_mask_and_by_number() -> None:
     rows = list(example().rows())
     assert list(example().select(np.array([True, False, True])).rows()) == [rows[0], rows[2]]

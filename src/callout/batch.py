@@ -133,7 +133,7 @@ def spread(column: Column, codes: Array) -> Column:
     """The rows that ``codes`` picks from a column of few; without a pass over them where those are equal."""
 
     def rows(few: Array) -> Array:
-        alike = len(few) == 1 or bool((few == few[0]).all())
+        alike = len(few) == 1 or (len(few) > 1 and bool((few == few[0]).all()))
         return repeated(few[:1].copy(), len(codes)) if alike else few.take(codes)
 
     if isinstance(column, Coded):

@@ -31,16 +31,22 @@ def world() -> Iterator[World]:
     os.close(nowhere)
 
 
-def blind() -> None:
-    """Detaches what sees state change: the descriptors of its links become others, which can be closed later."""
-    links = []
+def links() -> list[int]:
+    """The descriptors of what sees state change."""
+    found = []
     for fd in map(int, os.listdir("/proc/self/fd")):
         with suppress(FileNotFoundError):  # the descriptor of that directory
             if "inet_sock_set_state" in Path(f"/proc/self/fdinfo/{fd}").read_text():
-                links.append(fd)
-    assert len(links) == 2
+                found.append(fd)
+    return found
+
+
+def blind() -> None:
+    """Detaches what sees state change: the descriptors of its links become others, which can be closed later."""
+    found = links()
+    assert found
     with open(os.devnull) as nothing:
-        for link in links:
+        for link in found:
             os.dup2(nothing.fileno(), link)
 
 

@@ -44,13 +44,11 @@ def test_success_has_no_steps(watched: tuple[Watch, Steps]) -> None:
 
 def test_syns_are_sent_again(watched: tuple[Watch, Steps]) -> None:
     """A listener that hears nothing; TCP_USER_TIMEOUT ends it after the second SYN."""
-    from callout.lab.world import deaf
+    from callout.lab.world import World, deaf
 
     watch, steps = watched
-    with deaf("127.0.0.1", 0) as server, socket.socket() as caller:
-        caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1200)
-        with pytest.raises(TimeoutError):
-            caller.connect(server.getsockname())
+    with deaf("127.0.0.1", 0) as server, World.impatient() as caller, pytest.raises(TimeoutError):
+        caller.connect(server.getsockname())
     (row,) = watch.rows(1)
     again = [step for step in steps.of(row["connect.id"]) if step.what == "syn"]
     assert len(again) == row["connect.evidence"]["syns"] - 1 >= 1

@@ -29,9 +29,11 @@ from callout.capture.loading import Loaded, Loader, Map, ProgramState, check, re
 from callout.capture.tiers import (
     CONVERSATION,
     EVIDENCE,
+    FIRST,
     LEFTOVER,
     LOOK,
     OVERLOOKED,
+    SECOND,
     SOCKET_PROGRAMS,
     TIERS,
     Tier,
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
     from callout.footprint import Table
     from callout.summary import Summary
 
-DOUBLED = frozenset({"socket_state", "socket_state_missed"})  # what one of them misses, the other one sees
+# What one of them misses, the other one sees, or a search finds.
+DOUBLED = frozenset({FIRST.name, SECOND.name})
 LOOKED = "RECORD_TASK"
 ROUNDS = 32  # of a ring that fills as fast as it is emptied; nobody waits for its end
 # Seconds between two searches for verdicts that were overlooked, while attempts are under way: each takes half a
@@ -119,6 +122,7 @@ class KernelSource:
         self._pause = SEARCH  # seconds from one to the next
         self._found: list[Array] = []  # what it gave, for the next batch
         self._counted = 0  # how many that were in all
+        self._single = False  # the second program for changes of state is not attached yet
 
     def __enter__(self) -> KernelSource:
         privileges.check()
@@ -169,12 +173,14 @@ class KernelSource:
                 f"there is no tier {self._asked_tier!r}", f"choose from: {', '.join(t.name for t in TIERS)}"
             )
         others = tuple(program for channel in self._channels for program in channel.programs)
-        beside = (*SOCKET_PROGRAMS, LEFTOVER, OVERLOOKED, *others)
+        beside = (*SOCKET_PROGRAMS, SECOND, LEFTOVER, OVERLOOKED, *others)
+        cgroup = self.narrowing.cgroup
         loader = Loader(
-            constants, sizes, beside, CONVERSATION, self.narrowing.cgroup, self._also, self._without
+            constants, sizes, beside, CONVERSATION, cgroup, self._also, self._without, held=(SECOND,)
         )
         self._loaded, self.tier = loader.best(tiers)
         self.states = loader.states
+        self._single = ProgramState(SECOND, None) in self.states
         self._decoder.watched = frozenset(
             state.program.watches for state in self.states if state.error is None and state.program.watches
         )
@@ -270,8 +276,17 @@ class KernelSource:
         batch = self._decoder.batch(self._attempts)
         for calls in self._calls:
             batch = self._call_decoder.merged(batch, calls)
+        self._double()
         self._search()
         return batch
+
+    def _double(self) -> None:
+        """Attaches the second program for changes of state, where the first was skipped; seeks what passed it."""
+        assert self._loaded
+        if self._single and self._loaded.missed(FIRST) > 0:
+            self._single = False
+            self._loaded.attach(SECOND)
+            self._search_at = 0.0
 
     def _search(self) -> None:
         """Finds attempts that are over, as their sockets tell, but of whose end no program was told."""
@@ -328,8 +343,8 @@ class KernelSource:
     def counters(self) -> Counters:
         """Totals since attach."""
         assert self._loaded
-        missed = {name: n for name, n in self._loaded.missed().items() if n > 0 and name not in DOUBLED}
-        return replace(self._totals(), missed=missed)
+        counted = ((p.name, self._loaded.missed(p)) for p in self._loaded.programs if p.name not in DOUBLED)
+        return replace(self._totals(), missed={name: n for name, n in counted if n > 0})
 
     def _totals(self) -> Counters:
         """The same without what programs missed, for which each of them is asked."""

@@ -147,9 +147,10 @@ class Loaded:
         finally:
             os.close(fd)
 
-    def missed(self) -> dict[str, int]:
-        """How often each program was skipped because another ran on the same CPU; negative where unknown."""
-        return {p.name: lib.co_missed(self.handle, p.name.encode()) for p in self.programs}
+    def missed(self, program: Program) -> int:
+        """How often a program was skipped because it ran on the same CPU already; negative where unknown."""
+        missed: int = lib.co_missed(self.handle, program.name.encode())
+        return missed
 
     def lookup(self, name: str, key: int, value: Array) -> None:
         """Reads one value of a map into ``value``."""
@@ -183,7 +184,8 @@ class Loader:
 
     ``beside``: programs that are wanted with every tier. ``late``: those of them that are attached last: there
     are many, and a tier that fails fails before them. ``also``: names of options of a tier, whose programs are wanted
-    too; ``without``: names of programs that are not. ``states`` says what became of each.
+    too; ``without``: names of programs that are not. ``held``: those of ``beside`` that are attached when they are
+    needed, not now. ``states`` says what became of each.
     """
 
     def __init__(
@@ -195,8 +197,9 @@ class Loader:
         cgroup: str | None = None,
         also: Collection[str] = (),
         without: Collection[str] = (),
+        held: Collection[Program] = (),
     ) -> None:
-        self._also, self._without = also, without
+        self._also, self._without, self._held = also, without, held
         self.states: list[ProgramState] = []
         self._constants, self._sizes = constants, sizes
         self._beside, self._late = tuple(beside), frozenset(late)
@@ -250,7 +253,7 @@ class Loader:
 
     def _attach(self, loaded: Loaded, program: Program, cgroup: int, must: bool) -> None:
         try:
-            if not program.hook.startswith("iter/"):  # which is run, not attached
+            if not program.hook.startswith("iter/") and program not in self._held:  # an iterator is run
                 loaded.attach(program, cgroup)
         except OSError as error:
             if must:

@@ -23,8 +23,6 @@ from callout.lab.world import World
 HOST = "127.0.0.1"
 THERE, FAR = "192.0.2.2", "198.18.5.5"
 EXPERIMENT = 0x88B5  # IEEE 802 local experimental Ethertype
-SOON = 1000  # ms, for TCP_USER_TIMEOUT
-TCP_USER_TIMEOUT = 18  # include/uapi/linux/tcp.h
 
 WIRE = """\
 link add drop0 type veth peer name drop1
@@ -69,18 +67,11 @@ def given(tool: str, *arguments: str, text: str) -> None:
         raise RuntimeError(reason)
 
 
-def impatient(world: World) -> socket.socket:
-    """A socket that waits for a second only."""
-    caller = world.tcp()
-    caller.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, SOON)
-    return caller
-
-
 def by_traffic_control(world: World) -> None:
     """The queue of the device takes nothing."""
     given("ip", "-batch", "-", text=WIRE)
     given("tc", "-batch", "-", text="qdisc add dev drop0 root pfifo limit 0\n")
-    with impatient(world) as caller:
+    with world.impatient() as caller:
         world.connect(caller, inet(THERE, 443))
 
 
@@ -130,7 +121,7 @@ def by_another_way(world: World, here: Callable[[], None]) -> None:
     world.set("ipv4/conf/out1/rp_filter", "0")
     server = world.listener(FAR, 8400)
     libc.setns(home)
-    with server, impatient(world) as caller:
+    with server, world.impatient() as caller:
         world.connect(caller, inet(FAR, 8400))
     os.close(far)
     os.close(home)
@@ -162,7 +153,7 @@ def by_cgroup(world: World) -> None:
 
     def act() -> None:
         cgroup.join(group)
-        with impatient(world) as caller:
+        with world.impatient() as caller:
             world.connect(caller, inet(HOST, 8403))
 
     with (

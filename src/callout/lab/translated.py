@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 
 from callout.lab.address import inet
-from callout.lab.dropped import WIRE, given, impatient
+from callout.lab.dropped import WIRE, given
 from callout.lab.outcomes import ESTABLISHED, UNANSWERED, failed
 from callout.lab.scenario import Scenario
 from callout.lab.tools import feed
@@ -73,7 +73,7 @@ def ruled(hook: str, rule: str) -> Callable[[World], None]:
         if reason := feed("nft", "-f", "-", text=RULE.format(hook=hook, host="192.0.2.2", rule=rule)):
             raise NotHere(reason)
         world.arranged(f"nft, at {hook}: {rule}")
-        with impatient(world) as caller:
+        with world.impatient() as caller:
             world.connect(caller, inet("192.0.2.2", 443))
 
     return act
@@ -84,7 +84,7 @@ def leaving(world: World) -> None:
     given("ip", "-batch", "-", text=WIRE)
     given("nft", "-f", "-", text=LEAVING)
     world.arranged("nft, at the egress of drop0: drop")
-    with impatient(world) as caller:
+    with world.impatient() as caller:
         world.connect(caller, inet("192.0.2.2", 443))
 
 
@@ -94,7 +94,7 @@ def arriving(rule: str) -> Callable[[World], None]:
     def act(world: World) -> None:
         given("nft", "-f", "-", text=RULE.format(hook="input", host=HOST, rule=f"tcp dport 8541 {rule}"))
         world.arranged(f"nft, at input: {rule}")
-        with world.listener(HOST, 8541), impatient(world) as caller:
+        with world.listener(HOST, 8541), world.impatient() as caller:
             world.connect(caller, inet(HOST, 8541))
 
     return act

@@ -21,15 +21,13 @@ from callout.lab.scenario import Expected, Scenario
 from callout.lab.world import World
 
 HOST = "127.0.0.1"
-TCP_USER_TIMEOUT = 18  # include/uapi/linux/tcp.h
 SHORTLY = struct.pack("@ll", 0, 100_000)  # struct timeval
 INTERRUPTED = -errno.EINTR
 
 
 def user_timeout(world: World) -> None:
     """TCP_USER_TIMEOUT bounds the wait for an answer."""
-    with world.silent(HOST, 8220), world.tcp() as caller:
-        caller.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, 1000)
+    with world.silent(HOST, 8220), world.impatient() as caller:
         world.connect(caller, inet(HOST, 8220))
 
 

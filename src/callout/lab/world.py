@@ -21,6 +21,9 @@ from callout.lab.report import Announced, Arranged, Attempt, send
 from callout.verdict import errno_name
 
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # include/uapi/asm-generic/socket.h
+# Milliseconds, for TCP_USER_TIMEOUT: over when the first retransmission is due (a second), which the kernel sends all
+# the same, and not just about then, when a jiffy decides whether there is one more (net/ipv4/tcp_timer.c).
+SOON = 500
 BPF_RET_K = 0x06  # linux/filter.h: return a constant, the number of bytes to keep
 
 
@@ -134,6 +137,13 @@ class World:
         """A fresh TCP socket."""
         caller = socket.socket(family, socket.SOCK_STREAM)
         caller.setblocking(blocking)
+        return caller
+
+    @staticmethod
+    def impatient() -> socket.socket:
+        """A fresh TCP socket whose unanswered attempt ends with its second SYN, after a second."""
+        caller = World.tcp()
+        caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SOON)
         return caller
 
     def listener(self, host: str, port: int, backlog: int = 16) -> socket.socket:

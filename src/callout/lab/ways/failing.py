@@ -15,12 +15,10 @@ from callout.lab.address import inet, unix
 from callout.lab.ways import i386, ring
 from callout.lab.ways.base import DISCARD, HOST, Made, Way, granted
 from callout.lab.ways.internet import MSG_FASTOPEN
-from callout.lab.world import deaf
+from callout.lab.world import World, deaf
 
 NOWHERE = "203.0.113.9"  # RFC 5737; the network has no route but loopback
 NOBODY = "\0callout-lab-nobody"
-TIMEOUT = 1000  # ms, TCP_USER_TIMEOUT
-TCP_USER_TIMEOUT = 18  # include/uapi/linux/tcp.h
 FAILURES = (-errno.ECONNREFUSED, -errno.ENETUNREACH, -errno.ETIMEDOUT)
 
 
@@ -67,8 +65,7 @@ def fastopen(silent: bool) -> Callable[[], Made]:
     def act() -> Made:
         server = deaf(HOST, 0)
         address = inet(HOST, server.getsockname()[1] if silent else 8560)
-        with server, socket.socket() as caller:
-            caller.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, TIMEOUT)
+        with server, World.impatient() as caller:
             result = libc.sendto(caller.fileno(), b"x", MSG_FASTOPEN, address)
             return granted(caller, address, result, *FAILURES)
 
