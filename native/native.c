@@ -350,15 +350,35 @@ static int sleep_until(struct callout *c, unsigned long long level, int ms)
 	return n < 0 ? -errno : n;
 }
 
+static bool anything(const struct callout *c)
+{
+	for (int i = 0; i < c->nrings; i++)
+		if (ring_waiting(&c->rings[i]))
+			return true;
+	return false;
+}
+
+static int sooner(long long end, int ms)
+{
+	long long left = end - now_ms();
+
+	return left < 0 ? 0 : left < ms ? (int)left : ms;
+}
+
+/* Between two looks while nothing rings: bounds a missed wake-up, and how long a ring waits that does not ring. */
+#define LOOK_MS 1000
+
 int co_wait(struct callout *c, int idle_ms, int gather_ms, unsigned int level)
 {
 	long long end = now_ms() + idle_ms;
-	int left, n = sleep_until(c, 1, idle_ms);
+	int n;
 
+	do
+		n = sleep_until(c, 1, sooner(end, LOOK_MS));
+	while (!n && !anything(c) && sooner(end, 1));
 	if (n <= 0 || !ring_waiting(c->belled)) /* another ring, which is read at once */
 		return n;
-	left = end - now_ms();
-	n = sleep_until(c, level, left < gather_ms ? left > 0 ? left : 0 : gather_ms);
+	n = sleep_until(c, level, sooner(end, gather_ms));
 	return n < 0 ? n : 1;
 }
 

@@ -448,11 +448,6 @@ def test_an_older_count_is_no_loss(decoder: Decoder, make: Maker) -> None:
     assert lost(decoder, make, (0, 0), (0, 7)) == [None, 1]
 
 
-def test_warming_up_tells_of_no_losses(decoder: Decoder, make: Maker) -> None:
-    decoder.warm(make(tcp(make, lost=9)))
-    assert lost(decoder, make, (0, 9)) == [9]
-
-
 class Clocks:
     """In place of the module time: UTC is ``ahead`` of a boot clock that goes on by ``steps`` when read."""
 

@@ -311,9 +311,15 @@ class Encoder:
         sizes = [np.array([len(text) for text in texts], np.int32).tobytes() for texts in lists]
         whole = [b"".join(texts) for texts in lists]
         rows = coded.codes.tolist()
-        text_ends = _ends(np.frombuffer(b"".join([sizes[code] for code in rows]), np.int32))
+
+        def joined(parts: list[bytes]) -> bytes:
+            return (
+                parts[rows[0]] * len(rows) if same(coded.codes) else b"".join([parts[code] for code in rows])
+            )
+
+        text_ends = _ends(np.frombuffer(joined(sizes), np.int32))
         list_ends = _ends(np.array([len(texts) for texts in lists], np.int32)[coded.codes])
-        buffers = [None, pa.py_buffer(text_ends), pa.py_buffer(b"".join([whole[code] for code in rows]))]
+        buffers = [None, pa.py_buffer(text_ends), pa.py_buffer(joined(whole))]
         texts = pa.Array.from_buffers(pa.string(), len(text_ends) - 1, buffers)
         missing = int((coded.codes < 0).sum())
         bits = _bits(pa, coded.codes >= 0) if missing else None

@@ -68,7 +68,7 @@ class Decoder:
         self.drop_reason = drop_reasons or identity.drop_reason
         self.watched: frozenset[str] = frozenset()  # see tiers.Program
         self.copies = Copies()
-        self.associations = Associations(self.flags, self.phases, btf.layout("attempt").dtype)
+        self.associations = Associations(self.flags, self.phases)
         self._host = os.uname().nodename
         self._known: OrderedDict[bytes, Batch] = OrderedDict()
         self._lost: dict[int, int] = {}
@@ -125,12 +125,14 @@ class Decoder:
                 self._known.popitem(last=False)
         return few
 
-    def warm(self, records: Records) -> None:
+    def warm(self, dtype: np.dtype[Any]) -> None:
         """Runs every column once, so that the first real batch does not pay for imports and first calls."""
+        records = np.zeros(2, dtype)
+        records["family"] = records["sockaddr"][:, 0] = socket.AF_INET
+        records["addrlen"], records["flags"] = 16, self.flags["FLAG_RETURNED"]
         sources = Columns(self, each(records)).sources()
         for source in sources.values():
             source()
-        self._lost.clear()
 
     def lost_before(self, records: Records) -> Column:
         """How many records were lost before this one and after the one before.

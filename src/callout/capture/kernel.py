@@ -53,7 +53,8 @@ ROUNDS = 32  # of a ring that fills as fast as it is emptied; nobody waits for i
 # millisecond, so as long as there is nothing to find they become rarer.
 SEARCH, SELDOM = 1.0, 8.0
 URGENT = -10  # niceness of a reader that must keep up
-IDLE_MS = 1000  # longest sleep: bounds a missed wake-up and the reaction to a signal
+IDLE_MS = 5000  # longest sleep: bounds the reaction to a signal that comes just before it
+WATCHFUL_MS = 1000  # the same while attempts are under way, whose end may be overlooked
 GATHER_MS = 170  # how long records may gather: rows appear within 200 ms of their verdict
 
 
@@ -122,6 +123,7 @@ class KernelSource:
         self._pause = SEARCH  # seconds from one to the next
         self._found: list[Array] = []  # what it gave, for the next batch
         self._counted = 0  # how many that were in all
+        self._under_way = 0  # attempts, at the last search
         self._single = False  # the second program for changes of state is not attached yet
 
     def __enter__(self) -> KernelSource:
@@ -147,7 +149,7 @@ class KernelSource:
         self._nothing = each(np.zeros(0, self.layout.dtype))
         self._attempts = self._nothing
         self._calls: list[Array] = []
-        self._decoder.warm(np.zeros(2, self.layout.dtype))
+        self._decoder.warm(self.layout.dtype)
         constants = constants_for(self.narrowing, btf.layout("narrowing"), self._hidden())
         constants["conversation"] = self._related
         constants["steps"] = STEP in self._listeners
@@ -173,7 +175,7 @@ class KernelSource:
                 f"there is no tier {self._asked_tier!r}", f"choose from: {', '.join(t.name for t in TIERS)}"
             )
         others = tuple(program for channel in self._channels for program in channel.programs)
-        beside = (*SOCKET_PROGRAMS, SECOND, LEFTOVER, OVERLOOKED, *others)
+        beside = (*SOCKET_PROGRAMS, LEFTOVER, OVERLOOKED, *others)
         cgroup = self.narrowing.cgroup
         loader = Loader(
             constants, sizes, beside, CONVERSATION, cgroup, self._also, self._without, held=(SECOND,)
@@ -260,7 +262,8 @@ class KernelSource:
     def wait(self) -> None:
         """Sleeps until there are records, letting some gather. A signal ends the sleep early."""
         assert self._loaded
-        longest = 0 if self._found else math.ceil(min(IDLE_MS, max(0.0, self.due() * 1000)))
+        most = 0 if self._found else WATCHFUL_MS if self._under_way else IDLE_MS
+        longest = math.ceil(min(most, max(0.0, self.due() * 1000)))
         result = lib.co_wait(self._loaded.handle, longest, GATHER_MS, self._ring // 4)
         if result < 0 and result != -errno.EINTR:
             raise OSError(-result, os.strerror(-result))
@@ -295,12 +298,13 @@ class KernelSource:
         if now < self._search_at or ProgramState(OVERLOOKED, None) not in self.states:
             return
         records = np.zeros(0, self.layout.dtype)
-        if under_way := self._totals().under_way:
+        self._under_way = self._totals().under_way
+        if self._under_way:
             records = np.frombuffer(self._loaded.iterate(OVERLOOKED, "flights"), self.layout.dtype).copy()
         if len(records):
             self._found.append(records)
             self._counted += len(records)
-        self._pause = min(self._pause * 2, SELDOM) if under_way and not len(records) else SEARCH
+        self._pause = min(self._pause * 2, SELDOM) if self._under_way and not len(records) else SEARCH
         self._search_at = now + self._pause
 
     def look(self) -> None:

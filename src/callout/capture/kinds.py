@@ -35,8 +35,13 @@ class Kinds:
     def __len__(self) -> int:
         return len(self.own)
 
-    def whole(self, rows: slice = slice(None)) -> Array:
-        """The records themselves, each with all that it has."""
+    def memory(self) -> int:
+        """Bytes of the arrays; those that others share count too."""
+        own = 0 if self.codes is None else self.own.nbytes + self.codes.nbytes
+        return own + self.records.nbytes
+
+    def whole(self, rows: slice | Array = slice(None)) -> Array:
+        """The records themselves (all, or the numbers or the slice given), each with all that it has."""
         if self.codes is None:
             return self.records[rows]
         # as bytes: NumPy moves records field by field

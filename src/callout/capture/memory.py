@@ -5,21 +5,22 @@ Rule of this file: bounded; what is forgotten is a row less or an address unknow
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
 
 import numpy as np
 
 from callout.batch import Array
-from callout.capture.kinds import Kinds, each, octets
+from callout.capture.kinds import ORDERED, Kinds, each, octets
 from callout.footprint import Table, table
 
 COPIES = 65536  # addresses whose attempt has not come yet
 COPY = 350  # bytes of one with its key
 ROWS = 512  # connected UDP sockets kept of one batch
 BATCHES = 64
+MOST = ROWS * 400  # bytes of one batch: whole records, of a little less
 UDP = 17
 TCP_CLOSE = 7
-SAME = ("netns", "sport", "dport", "peer_family")
+SAME = ("netns", "dport", "peer_family")
 ICMP = ("icmp_type", "icmp_code", "icmp_err", "icmp_from")
 
 
@@ -48,18 +49,19 @@ class Copies:
 class Associations:
     """Recent UDP attempts that succeeded, to which an ICMP error may still come."""
 
-    def __init__(self, flags: dict[str, int], phases: dict[str, int], dtype: np.dtype[Any]) -> None:
-        self._ring = np.zeros((BATCHES, ROWS), dtype)  # written over in turn: fresh memory costs page faults
-        self._filled = [0] * BATCHES
-        self._turn = 0
+    def __init__(self, flags: dict[str, int], phases: dict[str, int]) -> None:
+        self._recent: deque[Kinds] = deque(maxlen=BATCHES)
         self._returned, self._settled = flags["FLAG_RETURNED"], flags["FLAG_SETTLED"]
         self._icmp = flags["FLAG_ICMP"] | flags["FLAG_ICMP6"] | flags["FLAG_ICMP_HERE"]
         self._late, self._verdict = phases["PHASE_LATE"], phases["PHASE_VERDICT"]
         self.rows = 0  # late rows made
 
     def memory(self) -> Table:
-        """What is kept: an array of fixed size."""
-        return Table("connected UDP sockets", sum(self._filled), BATCHES * ROWS, *(self._ring.nbytes,) * 2)
+        """What is kept."""
+        now = sum(kinds.memory() for kinds in self._recent)
+        return Table(
+            "connected UDP sockets", sum(map(len, self._recent)), BATCHES * ROWS, now, BATCHES * MOST
+        )
 
     def resolve(self, kinds: Kinds) -> Kinds:
         """Attempts with each late error turned into a second record of its own, or left out if unknown."""
@@ -78,13 +80,20 @@ class Associations:
         """Keeps the last attempts of a batch to which an error may come."""
         if kinds.codes is not None and not self._open(kinds.records).any():
             return
-        last = kinds.whole(slice(max(len(kinds) - ROWS, 0), None))
-        rows = np.flatnonzero(self._open(last))
-        if len(rows):
-            # as bytes: NumPy moves records field by field
-            np.take(octets(last), rows, axis=0, out=octets(self._ring[self._turn, : len(rows)]), mode="clip")
-            self._filled[self._turn] = len(rows)
-            self._turn = (self._turn + 1) % BATCHES
+        last = slice(max(len(kinds) - ROWS, 0), None)
+        if kinds.codes is not None and len(kinds.records) <= ORDERED:
+            # copies where they are parts: they would keep the whole
+            own, codes = (
+                part if len(part) <= ROWS else part[last].copy() for part in (kinds.own, kinds.codes)
+            )
+            self._recent.append(Kinds(own, kinds.records, codes))
+        else:
+            whole = kinds.whole(last)
+            whole = octets(whole)[self._open(whole)].view(whole.dtype)[
+                :, 0
+            ]  # as bytes: quicker than field by field
+            if len(whole):
+                self._recent.append(each(whole))
 
     def _open(self, records: Array) -> Array:
         """Connected UDP sockets."""
@@ -93,15 +102,16 @@ class Associations:
         return found
 
     def _attempt_of(self, error: Array) -> Array | None:
-        for age in range(1, BATCHES + 1):
-            place = (self._turn - age) % BATCHES
-            kept = self._ring[place, : self._filled[place]]
-            same = np.ones(len(kept), bool)
+        for kinds in reversed(self._recent):
+            rows = np.flatnonzero(kinds.own["sport"] == error["sport"])
+            if not len(rows):
+                continue
+            kept = kinds.whole(rows)
+            same = self._open(kept)
             for name in SAME:
                 same &= kept[name] == error[name]
-            same &= (kept["daddr"] == error["daddr"]).all(axis=1) & (kept["saddr"] == error["saddr"]).all(
-                axis=1
-            )
+            for name in ("daddr", "saddr"):
+                same &= (kept[name] == error[name]).all(axis=1)
             if same.any():
                 row = kept[np.flatnonzero(same)[-1:]].copy()
                 row["err"], row["ended"], row["state"] = error["err"], error["ended"], TCP_CLOSE

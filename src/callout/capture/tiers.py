@@ -170,6 +170,7 @@ TIERS = (
 # Attached before the entry programs, so that no attempt is seen without its end.
 SOCKET_PROGRAMS = (
     Program("socket_state", "tp_btf/inet_sock_set_state", "final verdicts of TCP attempts"),
+    Program("socket_state_missed", "tp_btf/inet_sock_set_state", "verdicts during which another one came"),
     Program("socket_reset", "tp_btf/tcp_receive_reset", "whether a RST came"),
     Program("socket_retransmit", "tp_btf/tcp_retransmit_skb", "number of SYNs sent"),
     Program(
@@ -190,11 +191,8 @@ SOCKET_PROGRAMS = (
     Program("datagram_sendmsg6", "cgroup/sendmsg6", "datagrams sent to an IPv6 address without connect"),
     Program("socket_drop", "tp_btf/kfree_skb", "whether this host's firewall dropped the packets", "drops"),
 )
-# Attached once the first has been skipped: on this hook each costs every connection some 400 ns (bench/overhead.py).
-FIRST, SECOND = (
-    SOCKET_PROGRAMS[0],
-    Program("socket_state_missed", "tp_btf/inet_sock_set_state", "verdicts during which another one came"),
-)
+# The second is attached once the first has been skipped: on this hook each costs every TCP connection some 400 ns.
+FIRST, SECOND = SOCKET_PROGRAMS[:2]
 # Not attached: run by reading it, once at the end of a trace.
 LEFTOVER = Program("leftover_calls", "iter/task", "calls that are still blocked when a trace ends")
 # Run now and then, while attempts are under way.

@@ -14,7 +14,7 @@ import numpy as np
 from callout.batch import Coded, Plain, compact
 from callout.enrich.geoip import KEPT, Databases, Spot
 from callout.enrich.ranges import name_of
-from callout.enrich.services import service_of
+from callout.enrich.services import service_of, services
 from callout.footprint import table
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Places:
         self._databases = Databases(options.geoip) if options.geoip else None
 
     def begin(self, kernel: Kernel) -> None:
-        """Nothing to prepare."""
+        """Reads what is looked up, once."""
+        services()
 
     def feed(self, kind: str, records: Array) -> None:
         """There are no records about places."""

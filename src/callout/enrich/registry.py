@@ -22,7 +22,8 @@ from callout.footprint import Table, table
 KEPT, KEPT_BYTES = 16384, 32 << 20  # containers: the least recently used are forgotten
 ASKED = 200  # bytes of a question
 AGAIN = 30.0  # seconds after which a container without an answer is asked for again
-PAUSE = 2.0  # seconds between attempts to follow a daemon's events
+# Seconds between attempts to follow a daemon's events: the second where there has been none for a while.
+PAUSE, SELDOM = 2.0, 16.0
 
 
 class Registry:
@@ -177,7 +178,7 @@ class Registry:
 
     def _follow(self, source: Source) -> None:
         assert source.events
-        looked = False
+        looked, pause = False, PAUSE
         while not self._closed.is_set():
             try:
                 stream = source.events() if source.there() else None
@@ -192,4 +193,6 @@ class Registry:
                 for container in stream:
                     self.learn(container)
                 stream.close()
-            self._closed.wait(PAUSE)
+                pause = PAUSE
+            self._closed.wait(pause)
+            pause = min(2 * pause, SELDOM)

@@ -72,8 +72,10 @@ class Stream:
     """An Arrow IPC stream that is being written."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        columnar.arrow()  # says what is missing now, not at the first row
+        columnar.arrow_schema()  # says what is missing now, not at the first row
+        from pyarrow import ipc
 
+        self._new_stream = ipc.new_stream
         self._out = Gathered(stream)
         self._encoder: columnar.Encoder | None = None
         self._writer: Any = None
@@ -88,10 +90,8 @@ class Stream:
     def _open(self, first: Batch) -> columnar.Encoder:
         """What turns batches into those of this stream; the first one tells its schema."""
         if self._encoder is None:
-            import pyarrow.ipc
-
             self._encoder = columnar.Encoder(columnar.schema_for(first), first.steady)
-            self._writer = pyarrow.ipc.new_stream(self._out, self._encoder.schema)
+            self._writer = self._new_stream(self._out, self._encoder.schema)
         return self._encoder
 
     def close(self) -> None:
