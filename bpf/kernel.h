@@ -83,6 +83,7 @@ struct sock {
 	struct sock_common __sk_common;
 	struct dst_entry *sk_dst_cache;
 	struct sk_buff_head sk_error_queue;
+	void *sk_socket;
 	struct sock_cgroup_data sk_cgrp_data;
 	u16 sk_type;
 	u16 sk_protocol;

@@ -205,10 +205,15 @@ static __always_inline void flight_settle(struct sock *sk, int state)
 	bpf_map_delete_elem(&flights, &key);
 }
 
-/* Most changes are of no attempt: these go to SYN_SENT, leave it, or end a simultaneous open. */
-static __always_inline bool of_attempt(int old, int new)
+/*
+ * Most changes are of no attempt: these go to SYN_SENT, leave it, or end a simultaneous open. A socket that goes from
+ * SYN_RECV to ESTABLISHED before any process has it is the peer's of an attempt, and was never one itself.
+ */
+static __always_inline bool of_attempt(const struct sock *sk, int old, int new)
 {
-	return new == TCP_SYN_SENT || (old == TCP_SYN_SENT && new != TCP_SYN_RECV) || old == TCP_SYN_RECV;
+	if (old == TCP_SYN_RECV)
+		return new != TCP_ESTABLISHED || sk->sk_socket;
+	return new == TCP_SYN_SENT || (old == TCP_SYN_SENT && new != TCP_SYN_RECV);
 }
 
 static __always_inline void state_changed(struct sock *sk, int old, int new)
@@ -243,7 +248,7 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 	u32 zero = 0;
 	struct state_noted *n;
 
-	if (!of_attempt(old, new))
+	if (!of_attempt(sk, old, new))
 		return 0;
 	n = bpf_map_lookup_elem(&noted, &zero);
 	if (n) {
@@ -260,7 +265,7 @@ int BPF_PROG(socket_state_missed, struct sock *sk, int old, int new)
 	u32 zero = 0;
 	struct state_noted *n;
 
-	if (!of_attempt(old, new))
+	if (!of_attempt(sk, old, new))
 		return 0;
 	n = bpf_map_lookup_elem(&noted, &zero);
 	if (n && n->sk == (u64)sk && n->change == ((u64)old << 32 | (u32)new)) {
