@@ -124,7 +124,8 @@ class KernelSource:
         self._found: list[Array] = []  # what it gave, for the next batch
         self._counted = 0  # how many that were in all
         self._under_way = 0  # attempts, at the last search
-        self._single = False  # the second program for changes of state is not attached yet
+        self._skipped = 0  # changes of state for which the first program did not run
+        self._doubled = False  # the second one is attached
 
     def __enter__(self) -> KernelSource:
         privileges.check()
@@ -182,7 +183,6 @@ class KernelSource:
         )
         self._loaded, self.tier = loader.best(tiers)
         self.states = loader.states
-        self._single = ProgramState(SECOND, None) in self.states
         self._decoder.watched = frozenset(
             state.program.watches for state in self.states if state.error is None and state.program.watches
         )
@@ -284,12 +284,14 @@ class KernelSource:
         return batch
 
     def _double(self) -> None:
-        """Attaches the second program for changes of state, where the first was skipped; seeks what passed it."""
+        """Where the first program for changes of state was skipped: attaches the second, and searches for what passed."""
         assert self._loaded
-        if self._single and self._loaded.missed(FIRST) > 0:
-            self._single = False
+        if self._doubled or (skipped := self._loaded.missed(FIRST)) <= self._skipped:
+            return
+        self._skipped, self._search_at = skipped, 0.0
+        with suppress(OSError):  # without it there is a search whenever one is skipped
             self._loaded.attach(SECOND)
-            self._search_at = 0.0
+            self._doubled = True
 
     def _search(self) -> None:
         """Finds attempts that are over, as their sockets tell, but of whose end no program was told."""

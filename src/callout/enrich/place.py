@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from callout.batch import Coded, Plain, compact
+from callout.enrich import ranges
 from callout.enrich.geoip import KEPT, Databases, Spot
-from callout.enrich.ranges import name_of
 from callout.enrich.services import service_of, services
 from callout.footprint import table
 
@@ -42,8 +42,9 @@ class Places:
         self._databases = Databases(options.geoip) if options.geoip else None
 
     def begin(self, kernel: Kernel) -> None:
-        """Reads what is looked up, once."""
+        """Reads what is looked up before there is anything to look up."""
         services()
+        ranges.table()
 
     def feed(self, kind: str, records: Array) -> None:
         """There are no records about places."""
@@ -54,7 +55,7 @@ class Places:
 
     def add(self, batch: Batch) -> None:
         """`connect.range`, `connect.service`, and GEO where a database was given."""
-        self._add(batch, "connect.range", lambda: by_address(batch, name_of))
+        self._add(batch, "connect.range", lambda: by_address(batch, ranges.name_of))
         self._add(batch, "connect.service", lambda: by_port(batch))
         if self._databases is not None:
             look = self._databases.look
