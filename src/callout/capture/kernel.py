@@ -284,7 +284,7 @@ class KernelSource:
         return batch
 
     def _double(self) -> None:
-        """Where the first program for changes of state was skipped: attaches the second, and searches for what passed."""
+        """Where the first program for changes of state was skipped: attaches the second, searches for what passed."""
         assert self._loaded
         if self._doubled or (skipped := self._loaded.missed(FIRST)) <= self._skipped:
             return
