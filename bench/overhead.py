@@ -34,7 +34,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--count", type=int, default=100_000, help="attempts; slow loads make a share of them"
+        "--count", type=int, default=200_000, help="attempts; slow loads make a share of them"
     )
     parser.add_argument("--only", default=",".join(names), help="workloads, of: %(default)s")
     parser.add_argument("--tracers", default="", help="beginnings of tracer names, separated by commas")
