@@ -5,6 +5,7 @@
 
 #define LEAST 256 /* rows after which it shows whether there are few kinds */
 #define SHARE 8	  /* rows of a kind for which keeping it once pays */
+#define TRIES 4
 #define PLACES (sizeof(((struct co_lane *)0)->seen) / sizeof(unsigned int))
 
 typedef unsigned long long word;
@@ -30,17 +31,25 @@ static unsigned int place_of(const struct co_lane *lane, const char *record)
 	return ((h[0] ^ h[1] * 3 ^ h[2] * 5 ^ h[3] * 7) * 0x9e3779b97f4a7c15ull) >> 32 & (PLACES - 1);
 }
 
-/* Number of the record's kind. A kind whose place in `seen` was taken by another one gets a second number. */
+/*
+ * Number of the record's kind, by the places where its number may be; where all of them are taken by others, it gets a
+ * second number, and the last place.
+ */
 static unsigned int kind_of(struct co_lane *lane, const char *record)
 {
-	unsigned int *place = NULL;
+	unsigned int *place = NULL, at;
 
 	if (lane->rows < LEAST || lane->kinds <= lane->rows / SHARE) {
 		if (lane->rows && same(lane, lane->codes[lane->rows - 1], record))
 			return lane->codes[lane->rows - 1];
-		place = &lane->seen[place_of(lane, record)];
-		if (*place && same(lane, *place - 1, record))
-			return *place - 1;
+		at = place_of(lane, record);
+		for (int i = 0; i < TRIES; i++) {
+			place = &lane->seen[(at + i) & (PLACES - 1)];
+			if (!*place)
+				break;
+			if (same(lane, *place - 1, record))
+				return *place - 1;
+		}
 	}
 	memcpy(lane->buffer + (size_t)lane->kinds * lane->size, record, lane->size);
 	if (place)

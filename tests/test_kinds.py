@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+import weakref
+
 import numpy as np
+import pytest
 from callout._native import ffi, lib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callout.batch import Array
+from callout.batch import Array, Batch, Plain
 from callout.btf import Btf
 from callout.capture.columns import Decoder
 from callout.capture.kinds import Kinds, Lane
@@ -34,10 +39,10 @@ def records(count: int = COUNT) -> Array:
     return made
 
 
-def drained(made: Array) -> Kinds:
-    """What a lane makes of these records."""
+def drained(made: Array, room: int = 0) -> Kinds:
+    """What a lane with room for so many, or as many as they are, makes of these records."""
     native = ffi.new("struct co_lane *")
-    lane = Lane(native, 1, RECORD, len(made))
+    lane = Lane(native, 1, RECORD, room or len(made))
     data = ffi.from_buffer(made)
     for i in range(len(made)):
         lib.co_keep(native, data + i * RECORD.itemsize)
@@ -65,6 +70,68 @@ def test_columns_are_the_same() -> None:
             assert batch.column(name).tolist() == one_by_one.column(name).tolist(), name
         for name in batch.key_names:
             assert batch.key(name).tolist() == one_by_one.key(name).tolist(), name
+
+
+def test_every_kind_has_one_number() -> None:
+    """Also where several have the same place in the table by which they are found."""
+    made = records()
+    made["pid"] = np.arange(COUNT) % 32
+    found = drained(made)
+    assert len(found.records) == 32
+    assert found.whole().tobytes() == made.tobytes()
+
+
+@pytest.mark.parametrize("kinds", [2, 60, 200])
+def test_the_last_sockets_keep_no_more_than_their_rows(kinds: int) -> None:
+    """The records of a batch lie in a buffer of many more."""
+    made = records(200)
+    made["pid"] = np.arange(200) % kinds
+    decoder = Decoder(BTF)
+    decoder.batch(drained(made))  # what is made once
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(20):
+            decoder.batch(drained(made, 64 * COUNT))
+        gc.collect()
+        kept = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    told = decoder.associations.memory()
+    assert kept <= told.bytes + 200_000, (kept, told)
+    assert told.bytes <= told.most_bytes
+
+
+def test_late_errors_find_their_sockets() -> None:
+    """By kind, one by one, and the last attempt of a port where it was used again."""
+    for kinds in (2, COUNT):
+        made = records()
+        made["pid"] = np.arange(COUNT) % kinds
+        decoder = Decoder(BTF)
+        decoder.batch(drained(made))
+        late = made[-3:-2].copy()
+        late["phase"], late["err"], late["ended"] = BTF.enum("record_phase")["PHASE_LATE"], 111, 10**12
+        late["pid"] = late["id"] = late["sockaddr"] = late["addrlen"] = 0
+        (row,) = decoder.batch(late).rows()
+        assert (row["connect.id"], row["process.pid"]) == (COUNT - 3, (COUNT - 3) % kinds)
+        assert (row["connect.verdict"], row["connect.errno"]) == ("refused", "ECONNREFUSED")
+        late["sport"] = 1
+        assert len(decoder.batch(late)) == 0
+
+
+def test_a_view_goes_with_what_it_was_made_of() -> None:
+    """Without waiting for the garbage collector, which comes seldom to what is few and large."""
+    gc.disable()
+    try:
+        few = Batch(1, {"process.pid": lambda: Plain(np.ones(1))})
+        few.memo["view"] = view = few.view()
+        view.memo["another"] = view.view()
+        assert view.column("process.pid").tolist() == [1]
+        gone = weakref.ref(view)
+        del few, view
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_many_kinds_are_records_as_they_are() -> None:

@@ -7,6 +7,7 @@ where a reader asks for them. Columns may be given as functions: they are comput
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -235,11 +236,15 @@ class Batch:
 
     def view(self) -> Batch:
         """The same columns, to which others can be added. What is computed of them is computed here, once."""
+        here = copy(
+            self
+        )  # with the same columns and no memo: that may have the view, and both would stay for long
+        here.memo = {}
         seen = Batch(
             self._length,
-            {name: partial(self.column, name) for name in self._columns},
+            {name: partial(here.column, name) for name in self._columns},
             self.steady,
-            {name: partial(self.key, name) for name in self.key_names},
+            {name: partial(here.key, name) for name in self.key_names},
         )
         seen._quiet = set(self._quiet)
         return seen

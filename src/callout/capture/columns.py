@@ -46,7 +46,7 @@ TRANSPORTS = {
     262: "mptcp",
 }
 PROCESS = np.dtype([("start", "u8"), ("pid", "u4")])
-KNOWN = 32  # batches of which the kinds are remembered
+KNOWN = 8  # batches of which the kinds are remembered
 IMAGE = np.dtype([("start", "u8"), ("pid", "u4"), ("image", "u4")])
 
 

@@ -19,7 +19,7 @@ from callout.batch import Array
 OWN = ("sport", "cookie")  # first and last of an attempt's own fields, which stand together (record.h)
 HEAD = 4  # bytes before them
 SHARE = 8  # rows of a kind for which a copy of the kinds is cheaper than keeping their buffer
-ORDERED = 64  # kinds that are put in order
+ORDERED = 256  # kinds that are put in order
 KEPT_BUFFERS = 8
 UNSHARED = 3  # references to a buffer that is only in our list: the list, the loop, the question itself
 
@@ -54,6 +54,11 @@ class Kinds:
 def octets(records: Array) -> Array:
     """The same memory as bytes, one row a record."""
     return records.view(np.uint8).reshape(len(records), records.dtype.itemsize)
+
+
+def alone(part: Array) -> Array:
+    """The same; a copy where it is part of a larger array, all of which it would keep."""
+    return part if part.base is None or part.base.nbytes <= part.nbytes else part.copy()
 
 
 def each(records: Array) -> Kinds:

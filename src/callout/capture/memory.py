@@ -10,7 +10,7 @@ from collections import deque
 import numpy as np
 
 from callout.batch import Array
-from callout.capture.kinds import ORDERED, Kinds, each, octets
+from callout.capture.kinds import ORDERED, Kinds, alone, each, octets
 from callout.footprint import Table, table
 
 COPIES = 65536  # addresses whose attempt has not come yet
@@ -82,11 +82,7 @@ class Associations:
             return
         last = slice(max(len(kinds) - ROWS, 0), None)
         if kinds.codes is not None and len(kinds.records) <= ORDERED:
-            # copies where they are parts: they would keep the whole
-            own, codes = (
-                part if len(part) <= ROWS else part[last].copy() for part in (kinds.own, kinds.codes)
-            )
-            self._recent.append(Kinds(own, kinds.records, codes))
+            self._recent.append(Kinds(alone(kinds.own[last]), alone(kinds.records), alone(kinds.codes[last])))
         else:
             whole = kinds.whole(last)
             whole = octets(whole)[self._open(whole)].view(whole.dtype)[

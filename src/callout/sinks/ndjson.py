@@ -55,10 +55,14 @@ class NdjsonSink:
 def encode(batch: Batch) -> Iterator[bytes]:
     """All rows as NDJSON, in parts that end with a row."""
     rows = Rows(len(batch), layout(tuple(batch.names)))
-    if batch.few is not None and len(batch.few) * SHARE <= len(batch):
-        rows.shared, rows.kinds = batch.codes, len(batch.few)
-        rows.memo = batch.few.memo.setdefault("json stretches", {})
-    known = {} if batch.few is None else batch.few.memo.setdefault("json", {})
+    known: dict[str, list[str | None]] = {}
+    if batch.few is not None:
+        known = batch.few.memo.setdefault("json", {})
+        if known or len(batch.few) * SHARE <= len(
+            batch
+        ):  # kinds that come again pay, however few the rows of each
+            rows.shared, rows.kinds = batch.codes, len(batch.few)
+            rows.memo = batch.few.memo.setdefault("json stretches", {})
     for number, name in enumerate(rows.layout.names):
         is_time = name in FIELDS and FIELDS[name].type == "time"
         if batch.few is not None and batch.codes is not None and batch.shares(name):
