@@ -21,17 +21,20 @@ FIRST_ROW_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Workload:
-    """A load by name: ``share`` of --count attempts, or PACED_SECONDS of them at ``rate`` a second."""
+    """A load by name: ``share`` of --count attempts, or PACED_SECONDS of them at ``rate`` a second,
+    by ``threads`` together.
+    """
 
     name: str
     mode: str
     share: float = 1.0
     rate: int = 0
+    threads: int = 1
 
     def load(self, count: int, most: int) -> Load:
         """The load to run, with never more than ``most`` attempts."""
         wanted = self.rate * PACED_SECONDS if self.rate else int(count * self.share)
-        return Load(self.mode, max(1, min(wanted, most)), self.rate)
+        return Load(self.mode, max(1, min(wanted, most)), self.rate, self.threads)
 
 
 WORKLOADS = (
@@ -43,6 +46,7 @@ WORKLOADS = (
     Workload("served", "served", 0.2),
     Workload("getpid", "getpid", 20.0),
     Workload("2k/s", "udp", rate=2_000),
+    Workload("2k/s of 32", "udp", rate=2_000, threads=32),
     Workload("20k/s", "udp", rate=20_000),
 )
 

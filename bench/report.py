@@ -26,7 +26,7 @@ nothing to do with connect(2): the tax on every other system call."""
 CPU_MEANS = """\
 User and system time of the tracer's own process from the first attempt until it has no backlog; what its
 hooks cost inside the traced process is in the first table. Loads run as fast as they can; `2k/s` and `20k/s`
-are UDP attempts at that pace."""
+are UDP attempts at that pace, `2k/s of 32` the same by 32 threads, each with a socket and two destinations."""
 DELIVERY_MEANS = """\
 All runs together. Rows and losses that the tracer counted must add up to the attempts: `unaccounted` is 0.
 Peak RSS is the highest resident set in any run (VmHWM). The ring of a tracer that reads it by libbpf, as the
