@@ -228,8 +228,8 @@ static __always_inline void state_changed(struct sock *sk, int old, int new)
  * The kernel skips a program that is already running on this CPU, and a soft interrupt may change the state of one
  * socket while the program runs for another: a verdict would be lost. So there are two; the second does the work only
  * where the first has not noted that it did. (One pair of nested events is all there can be: soft interrupts do not
- * interrupt each other.) Few hosts need it, so it is attached once the first has been skipped; what that cost is found by
- * what_was_overlooked.
+ * interrupt each other.) Few hosts need the second, so it is attached once the first has been skipped; what was missed by
+ * then is found by what_was_overlooked.
  */
 struct state_noted {
 	u64 sk;

@@ -310,12 +310,12 @@ class Encoder:
         lists.append([])  # what code -1 takes
         sizes = [np.array([len(text) for text in texts], np.int32).tobytes() for texts in lists]
         whole = [b"".join(texts) for texts in lists]
-        rows = coded.codes.tolist()
+        rows: list[int] = coded.codes.tolist()
 
         def joined(parts: list[bytes]) -> bytes:
-            return (
-                parts[rows[0]] * len(rows) if same(coded.codes) else b"".join([parts[code] for code in rows])
-            )
+            if same(coded.codes):
+                return parts[rows[0]] * len(rows)
+            return b"".join([parts[code] for code in rows])
 
         text_ends = _ends(np.frombuffer(joined(sizes), np.int32))
         list_ends = _ends(np.array([len(texts) for texts in lists], np.int32)[coded.codes])

@@ -238,7 +238,7 @@ class Batch:
         """The same columns, to which others can be added. What is computed of them is computed here, once."""
         here = copy(
             self
-        )  # with the same columns and no memo: that may have the view, and both would stay for long
+        )  # its columns, but not its memo: that may have the view, and both would stay for long
         here.memo = {}
         seen = Batch(
             self._length,

@@ -59,9 +59,8 @@ class Associations:
     def memory(self) -> Table:
         """What is kept."""
         now = sum(kinds.memory() for kinds in self._recent)
-        return Table(
-            "connected UDP sockets", sum(map(len, self._recent)), BATCHES * ROWS, now, BATCHES * MOST
-        )
+        rows = sum(map(len, self._recent))
+        return Table("connected UDP sockets", rows, BATCHES * ROWS, now, BATCHES * MOST)
 
     def resolve(self, kinds: Kinds) -> Kinds:
         """Attempts with each late error turned into a second record of its own, or left out if unknown."""
@@ -85,11 +84,9 @@ class Associations:
             self._recent.append(Kinds(alone(kinds.own[last]), alone(kinds.records), alone(kinds.codes[last])))
         else:
             whole = kinds.whole(last)
-            whole = octets(whole)[self._open(whole)].view(whole.dtype)[
-                :, 0
-            ]  # as bytes: quicker than field by field
-            if len(whole):
-                self._recent.append(each(whole))
+            rows = octets(whole)[self._open(whole)]  # as bytes: NumPy moves records field by field
+            if len(rows):
+                self._recent.append(each(rows.view(whole.dtype)[:, 0]))
 
     def _open(self, records: Array) -> Array:
         """Connected UDP sockets."""

@@ -58,9 +58,8 @@ def encode(batch: Batch) -> Iterator[bytes]:
     known: dict[str, list[str | None]] = {}
     if batch.few is not None:
         known = batch.few.memo.setdefault("json", {})
-        if known or len(batch.few) * SHARE <= len(
-            batch
-        ):  # kinds that come again pay, however few the rows of each
+        # kinds that come again pay, however few the rows of each
+        if known or len(batch.few) * SHARE <= len(batch):
             rows.shared, rows.kinds = batch.codes, len(batch.few)
             rows.memo = batch.few.memo.setdefault("json stretches", {})
     for number, name in enumerate(rows.layout.names):
