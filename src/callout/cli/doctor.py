@@ -22,6 +22,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from callout.cli.streams import is_colored, is_terminal
 from callout.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examines this host and prints what was found."""
-    wants_lines = (args.output or ("table" if sys.stdout.isatty() else "ndjson")) == "ndjson"
+    wants_lines = (args.output or ("table" if is_terminal() else "ndjson")) == "ndjson"
     if args.memory and args.selftest:
         raise UsageError("--memory and --selftest are two questions", "ask one after the other")
     if args.selftest:
@@ -107,7 +108,7 @@ def table(checks: Sequence[Check]) -> str:
     """The screen as this terminal, if it is one, takes it."""
     from callout.doctor import screen
 
-    terminal = sys.stdout.isatty()
+    terminal = is_terminal()
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if terminal else WIDTH
-    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    color = terminal and is_colored()
     return screen.table(checks, width, color)

@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import fnmatch
-import os
 import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from callout.cli.streams import say
+from callout.cli.streams import is_colored, is_terminal, say
 from callout.errors import NotPermittedError, UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--all goes with run and check", "`callout lab list` lists all")
     if args.all and words:
         raise UsageError("give names or --all, not both")
-    lines = (args.output or ("table" if sys.stdout.isatty() else "ndjson")) == "ndjson"
+    lines = (args.output or ("table" if is_terminal() else "ndjson")) == "ndjson"
     if verb == "list":
         return listed(words, lines)
     if verb == "run" and not words and not args.all:
@@ -107,9 +106,9 @@ def screen() -> Screen:
     """Standard output as this terminal, if it is one, takes it."""
     from callout.cli.lab_screen import Screen
 
-    terminal = sys.stdout.isatty()
+    terminal = is_terminal()
     width = shutil.get_terminal_size((80, 24)).columns if terminal else 200
-    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    color = terminal and is_colored()
     return Screen(width, color)
 
 

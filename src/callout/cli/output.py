@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from callout import origin
 from callout.cli.places import ELSEWHERE, create, is_special, open_special
-from callout.cli.streams import discard, say
+from callout.cli.streams import discard, is_colored, is_terminal, say
 from callout.errors import CalloutError, UsageError
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def open_output(args: argparse.Namespace, explain: bool = False) -> Output:
     from callout.sinks import FORMATS, Target
 
     path: str | None = None if args.write in (None, "-") else args.write
-    terminal = path is None and sys.stdout is not None and sys.stdout.isatty()
+    terminal = path is None and is_terminal()
     name = args.output or (
         SUFFIXES.get(Path(path).suffix, "ndjson") if path else "table" if terminal else "ndjson"
     )
@@ -159,7 +159,7 @@ def open_output(args: argparse.Namespace, explain: bool = False) -> Output:
         path=path,
         terminal=terminal,
         width=shutil.get_terminal_size((80, 24)).columns,
-        color=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+        color=terminal and is_colored(),
     )
     return Output(name, target, explain, args.verbose)
 

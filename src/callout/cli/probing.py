@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from callout.cli import options
-from callout.cli.streams import say
+from callout.cli.streams import is_colored, is_terminal, opened, say
 from callout.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,14 +34,13 @@ def run_probe(args: argparse.Namespace, target: Target | None) -> int:
             "--probe needs HOST:PORT or unix:PATH", "for instance: callout why 10.0.0.7:5432 --probe"
         )
     space, pid = namespace(args.netns)
-    from callout.cli.why import opened
     from callout.probing import probe
 
     with opened(args.write) as out:
         found = probe(target.host, target.port, target.path, args.seconds or PATIENCE, space, pid)
-        terminal = out is sys.stdout and out.isatty()
+        terminal = out is sys.stdout and is_terminal()
         columns = shutil.get_terminal_size((80, 24)).columns if terminal else 80
-        color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        color = terminal and is_colored()
         if args.output == "table" or (args.output is None and terminal):
             for line in lines(found, columns, color):
                 print(line, file=out)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import TextIO
 
-from callout.errors import CalloutError
+from callout.errors import CalloutError, UsageError
 
 
 def say(text: str) -> None:
@@ -29,6 +31,18 @@ def is_terminal() -> bool:
 def is_colored() -> bool:
     """Whether standard output is a terminal whose user wants colour (https://no-color.org)."""
     return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def opened(path: str | None) -> AbstractContextManager[TextIO]:
+    """Where a result goes (None and `-`: standard output), before anything starts. Raises UsageError."""
+    if path in (None, "-"):
+        if sys.stdout is None:
+            raise UsageError("standard output is closed", "use -w FILE")
+        return nullcontext(sys.stdout)
+    try:
+        return open(path, "w", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", "give another place") from error
 
 
 def flush_output() -> None:

@@ -19,7 +19,6 @@ TARGET is a PID, a process name, HOST:PORT, HOST, unix:PATH, or the connect.id o
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -27,7 +26,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TextIO
 
 from callout.cli import options
-from callout.cli.streams import say
+from callout.cli.streams import is_colored, is_terminal, opened, say
 from callout.errors import CalloutError, NotPermittedError, UsageError
 
 if TYPE_CHECKING:
@@ -122,20 +121,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def opened(path: str | None) -> Any:
-    """Where the result goes, before anything starts. Raises UsageError."""
-    from contextlib import nullcontext
-
-    if path in (None, "-"):
-        if sys.stdout is None:
-            raise UsageError("standard output is closed", "use -w FILE")
-        return nullcontext(sys.stdout)
-    try:
-        return open(path, "w", encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", "give another place") from error
-
-
 def watch(args: argparse.Namespace, stack: ExitStack, target: Target | None, groups: Groups) -> None:
     """Gathers failed attempts until there is a reason to stop."""
     from callout import pipeline
@@ -212,9 +197,9 @@ def told(args: argparse.Namespace, target: Target | None, groups: Groups, out: T
     from callout.story import render
 
     to_json = encoder(blanks=True)
-    terminal = out is sys.stdout and out.isatty()
+    terminal = out is sys.stdout and is_terminal()
     columns = shutil.get_terminal_size((80, 24)).columns if terminal else 80
-    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    color = terminal and is_colored()
     table = args.output == "table" or (args.output is None and terminal)
     found = groups.worst_first()
     if target is None or args.groups:
