@@ -121,6 +121,9 @@ TRACERS = (
     Tracer(FLOOR, "{floor} --pid {pid} --ready-file {ready}", floor_tally),
     Tracer("floor, enter only", "{floor} --enter-only --pid {pid} --ready-file {ready}", floor_tally),
     Tracer("callout, arrow", CALLOUT_TRACE + " -o arrow", summary_tally, (str(CALLOUT),)),
+    Tracer(
+        "callout, arrow, --no-names", CALLOUT_TRACE + " -o arrow --no-names", summary_tally, (str(CALLOUT),)
+    ),
     Tracer("callout, ndjson", CALLOUT_TRACE + " -o ndjson", summary_tally, (str(CALLOUT),), row_mark=b"{"),
     Tracer(
         "bpftrace",
