@@ -16,10 +16,11 @@ enum { SAME_CHANGE = 10 * 1000 * 1000 };
  * An attempt by its socket. Where there is one already, it is this one, seen twice (see socket_state_missed), or one
  * whose end was overlooked, and of which nothing more can be known. ``window``: nanoseconds in which another id of the
  * same thread means the same change. Returns 0, -EEXIST where it was seen before, or what the map says.
+ * (Before Linux 6.4, d7ba4cc900bf, only 32 bits of what a map says are to be relied on: so int, not long.)
  */
-static __always_inline long take_off(u64 key, const struct attempt *r, const void *flight, u64 window)
+static __always_inline int take_off(u64 key, const struct attempt *r, const void *flight, u64 window)
 {
-	long error = bpf_map_update_elem(&flights, &key, flight, BPF_NOEXIST);
+	int error = bpf_map_update_elem(&flights, &key, flight, BPF_NOEXIST);
 	struct cpu_counters *c = count();
 	struct flight *old;
 
@@ -42,7 +43,7 @@ static __always_inline long take_off(u64 key, const struct attempt *r, const voi
 static __always_inline void flight_of_call(struct under_way *u, struct task_struct *task, struct sock *sk)
 {
 	u64 key = (u64)sk;
-	long error;
+	int error;
 
 	u->record.flags |= FLAG_FOLLOWED;
 	u->record.cookie = bpf_get_socket_cookie(sk);
@@ -66,7 +67,7 @@ static __always_inline void flight_of_socket(struct task_struct *task, struct so
 	u64 key = (u64)sk;
 	struct flight *f;
 	struct attempt *r;
-	long error;
+	int error;
 
 	if (of_mptcp(sk) && !(task->flags & PF_KTHREAD)) {
 		subflow_began(sk); /* the first one of an MPTCP socket, which is followed itself */
