@@ -31,13 +31,6 @@ static int collect(void *context, const void *data, size_t size)
 	return 0;
 }
 
-static void *map_page(int fd, int protection, size_t offset)
-{
-	void *page = mmap(NULL, sysconf(_SC_PAGESIZE), protection, MAP_SHARED, fd, offset);
-
-	return page == MAP_FAILED ? NULL : page;
-}
-
 int co_ring(struct callout *c, const char *name)
 {
 	/* Edge-triggered: we sleep also while records gather, and wake only when the kernel side rings. */
@@ -60,12 +53,16 @@ int co_ring(struct callout *c, const char *name)
 int co_bell(struct callout *c, int ring, const char *bell)
 {
 	struct bpf_map *map = bpf_object__find_map_by_name(c->object, bell);
+	void *page;
 
 	if (!map || ring < 0 || ring >= c->nrings)
 		return -ENOENT;
-	c->bell = map_page(bpf_map__fd(map), PROT_READ | PROT_WRITE, 0);
+	page = mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+	if (page == MAP_FAILED)
+		return -errno;
+	c->bell = page;
 	c->belled = &c->rings[ring];
-	return c->bell ? 0 : -errno;
+	return 0;
 }
 
 static long long now_ms(void)

@@ -236,9 +236,8 @@ class Batch:
 
     def view(self) -> Batch:
         """The same columns, to which others can be added. What is computed of them is computed here, once."""
-        here = copy(
-            self
-        )  # its columns, but not its memo: that may have the view, and both would stay for long
+        # through its columns without its memo: that may have the view, and both would stay for long
+        here = copy(self)
         here.memo = {}
         seen = Batch(
             self._length,

@@ -68,7 +68,7 @@ class Decoder:
         self.drop_reason = drop_reasons or identity.drop_reason
         self.watched: frozenset[str] = frozenset()  # see tiers.Program
         self.copies = Copies()
-        self.associations = Associations(self.flags, self.phases)
+        self.associations = Associations(self.flags, self.phases, btf.layout("attempt").dtype.itemsize)
         self._host = os.uname().nodename
         self._known: OrderedDict[bytes, Batch] = OrderedDict()
         self._lost: dict[int, int] = {}

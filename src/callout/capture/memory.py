@@ -17,7 +17,6 @@ COPIES = 65536  # addresses whose attempt has not come yet
 COPY = 350  # bytes of one with its key
 ROWS = 512  # connected UDP sockets kept of one batch
 BATCHES = 64
-MOST = ROWS * 400  # bytes of one batch: whole records, of a little less
 UDP = 17
 TCP_CLOSE = 7
 SAME = ("netns", "dport", "peer_family")
@@ -49,7 +48,9 @@ class Copies:
 class Associations:
     """Recent UDP attempts that succeeded, to which an ICMP error may still come."""
 
-    def __init__(self, flags: dict[str, int], phases: dict[str, int]) -> None:
+    def __init__(self, flags: dict[str, int], phases: dict[str, int], size: int) -> None:
+        """``size``: bytes of a record."""
+        self._most = BATCHES * ROWS * size
         self._recent: deque[Kinds] = deque(maxlen=BATCHES)
         self._returned, self._settled = flags["FLAG_RETURNED"], flags["FLAG_SETTLED"]
         self._icmp = flags["FLAG_ICMP"] | flags["FLAG_ICMP6"] | flags["FLAG_ICMP_HERE"]
@@ -60,7 +61,7 @@ class Associations:
         """What is kept."""
         now = sum(kinds.memory() for kinds in self._recent)
         rows = sum(map(len, self._recent))
-        return Table("connected UDP sockets", rows, BATCHES * ROWS, now, BATCHES * MOST)
+        return Table("connected UDP sockets", rows, BATCHES * ROWS, now, self._most)
 
     def resolve(self, kinds: Kinds) -> Kinds:
         """Attempts with each late error turned into a second record of its own, or left out if unknown."""

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from callout.cli import options
-from callout.cli.streams import is_colored, is_terminal, opened, say
+from callout.cli.streams import opened, say, screen
 from callout.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,9 +36,7 @@ def run_probe(args: argparse.Namespace, target: Target | None) -> int:
 
     with opened(args.write) as out:
         found = probe(target.host, target.port, target.path, args.seconds or PATIENCE, space, pid)
-        terminal = out is sys.stdout and is_terminal()
-        columns = shutil.get_terminal_size((80, 24)).columns if terminal else 80
-        color = terminal and is_colored()
+        terminal, columns, color = screen(out)
         if args.output == "table" or (args.output is None and terminal):
             for line in lines(found, columns, color):
                 print(line, file=out)

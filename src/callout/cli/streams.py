@@ -6,6 +6,7 @@ Rule of this file: a message that cannot be told never stops what is being done.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
@@ -31,6 +32,12 @@ def is_terminal() -> bool:
 def is_colored() -> bool:
     """Whether standard output is a terminal whose user wants colour (https://no-color.org)."""
     return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def screen(out: TextIO) -> tuple[bool, int, bool]:
+    """Whether what goes there goes to a terminal, its columns (80 where it does not), and whether in colour."""
+    terminal = out is sys.stdout and is_terminal()
+    return terminal, shutil.get_terminal_size((80, 24)).columns if terminal else 80, terminal and is_colored()
 
 
 def opened(path: str | None) -> AbstractContextManager[TextIO]:

@@ -19,14 +19,13 @@ TARGET is a PID, a process name, HOST:PORT, HOST, unix:PATH, or the connect.id o
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TextIO
 
 from callout.cli import options
-from callout.cli.streams import is_colored, is_terminal, opened, say
+from callout.cli.streams import opened, say, screen
 from callout.errors import CalloutError, NotPermittedError, UsageError
 
 if TYPE_CHECKING:
@@ -197,9 +196,7 @@ def told(args: argparse.Namespace, target: Target | None, groups: Groups, out: T
     from callout.story import render
 
     to_json = encoder(blanks=True)
-    terminal = out is sys.stdout and is_terminal()
-    columns = shutil.get_terminal_size((80, 24)).columns if terminal else 80
-    color = terminal and is_colored()
+    terminal, columns, color = screen(out)
     table = args.output == "table" or (args.output is None and terminal)
     found = groups.worst_first()
     if target is None or args.groups:
